@@ -1,0 +1,1 @@
+//! A closed certificate authority in a directory.

@@ -1,0 +1,71 @@
+//! What the program runs on: one validated value for each section of the TOML file.
+//!
+//! A [`Config`] cannot hold a key that is unknown, a name that is taken twice or an address that is none. Whether the
+//! files it names hold usable certificates is left to `x509`.
+
+mod admin;
+mod identity;
+mod inbound;
+mod limits;
+mod log;
+mod outbound;
+mod problem;
+mod reader;
+mod revocation;
+mod runtime;
+mod timeouts;
+mod tls;
+mod trust;
+
+use std::path::{Path, PathBuf};
+
+pub use admin::Admin;
+pub use identity::Identity;
+pub use inbound::{AppProtocol, ClientAuth, IdentityHeader, Inbound, Protocol};
+pub use limits::Limits;
+pub use log::{Log, LogFormat};
+pub use outbound::{Hop, Outbound};
+pub use problem::{Problem, Problems, Severity};
+pub use revocation::{OnUnknown, Revocation, RevocationDepth};
+pub use runtime::Runtime;
+pub use timeouts::Timeouts;
+pub use tls::{Tls, TlsVersion};
+pub use trust::Trust;
+
+/// A value and where it stands in the file: a range of bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    /// The bytes of the file that hold it, quotes included.
+    pub span: std::ops::Range<usize>,
+}
+
+/// A whole validated configuration file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// `[identity]`: who we are.
+    pub identity: Identity,
+    /// `[trust]`: whom we believe.
+    pub trust: Trust,
+    /// `[revocation]`: what has been withdrawn; without it nothing is checked.
+    pub revocation: Option<Revocation>,
+    /// `[[inbound]]`: listeners that terminate mutual TLS for the local service.
+    pub inbound: Vec<Inbound>,
+    /// `[[outbound]]`: listeners that originate mutual TLS to a peer.
+    pub outbound: Vec<Outbound>,
+    /// `[admin]`: health, metrics and status; without it there is no admin listener.
+    pub admin: Option<Admin>,
+    /// `[runtime]`
+    pub runtime: Runtime,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[timeouts]`
+    pub timeouts: Timeouts,
+    /// `[tls]`
+    pub tls: Tls,
+    /// `[log]`
+    pub log: Log,
+}

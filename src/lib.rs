@@ -1,0 +1,14 @@
+//! mantlet: a per-service sidecar proxy that enforces mutual TLS.
+
+pub mod admin;
+pub mod app;
+pub mod ca;
+pub mod cli;
+pub mod config;
+pub mod identity;
+pub mod net;
+pub mod policy;
+pub mod proxy;
+pub mod telemetry;
+pub mod tls;
+pub mod x509;

@@ -1,0 +1,10 @@
+//! The `mantlet` command.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    mantlet::cli::main()
+}

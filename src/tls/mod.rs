@@ -1,0 +1,1 @@
+//! TLS in both roles, over the material of `x509`.

@@ -1,0 +1,1 @@
+//! What mantlet promises, tested from outside: one file for each topic.

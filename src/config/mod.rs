@@ -4,10 +4,14 @@
 //! files it names hold usable certificates is left to `x509`.
 
 mod admin;
+mod expand;
+mod file;
 mod identity;
 mod inbound;
 mod limits;
+mod listeners;
 mod log;
+mod nearest;
 mod outbound;
 mod problem;
 mod reader;
@@ -17,7 +21,7 @@ mod timeouts;
 mod tls;
 mod trust;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub use admin::Admin;
 pub use identity::Identity;
@@ -25,7 +29,7 @@ pub use inbound::{AppProtocol, ClientAuth, IdentityHeader, Inbound, Protocol};
 pub use limits::Limits;
 pub use log::{Log, LogFormat};
 pub use outbound::{Hop, Outbound};
-pub use problem::{Problem, Problems, Severity};
+pub use problem::{Position, Problem, Problems, Severity};
 pub use revocation::{OnUnknown, Revocation, RevocationDepth};
 pub use runtime::Runtime;
 pub use timeouts::Timeouts;

@@ -1,0 +1,148 @@
+//! From a file to a [`Config`]: its text, its TOML, its tables.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use toml::de::{DeTable, Error as TomlError};
+
+use super::listeners::Claims;
+use super::reader::{Reading, TableReader};
+use super::{
+    Config, Problem, Problems, Severity, admin, identity, inbound, limits, log, outbound, revocation, runtime,
+    timeouts, tls, trust,
+};
+
+/// The most bytes that a configuration file may hold: a hundred times what the largest needs.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// The reference is complete and valid, so that the right form of any line can be copied from it.
+const SYNTAX_REMEDY: &str = "correct the line; config/mantlet.reference.toml shows every key in its right form";
+
+impl Config {
+    /// Reads a file. The second value holds the warnings.
+    ///
+    /// # Errors
+    /// Every problem of the file, warnings included, if any is an error.
+    pub fn load(path: &Path) -> Result<(Self, Vec<Problem>), Problems> {
+        let text = Self::read_text(path)?;
+        Self::parse(path, &text)
+    }
+
+    /// The text of a file: UTF-8 of at most 1 MiB.
+    ///
+    /// # Errors
+    /// Why it cannot be read, as the only problem.
+    pub fn read_text(path: &Path) -> Result<String, Problems> {
+        let unreadable = |message: String, remedy: &str| {
+            Problems::new(path, "", vec![Problem::error(None, format!("the configuration file {message}"), remedy)])
+        };
+        let mut bytes = Vec::new();
+        let read = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
+        if let Err(error) = read {
+            let remedy = match error.kind() {
+                io::ErrorKind::NotFound => "name a file that exists",
+                io::ErrorKind::PermissionDenied => "let this user read it",
+                _ => "name a readable file",
+            };
+            return Err(unreadable(format!("cannot be read: {error}"), remedy));
+        }
+        if bytes.len() as u64 > MAX_BYTES {
+            return Err(unreadable(format!("is larger than {MAX_BYTES} bytes"), "name a configuration file"));
+        }
+        String::from_utf8(bytes).map_err(|error| {
+            let valid = error.utf8_error().valid_up_to();
+            let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
+            unreadable(format!("is not UTF-8 text: line {line} holds other bytes"), "save it as UTF-8")
+        })
+    }
+
+    /// Reads the text of a file. `path` is named in messages, and its folder is where relative paths begin.
+    ///
+    /// # Errors
+    /// Every problem of the text, warnings included, if any is an error.
+    pub fn parse(path: &Path, text: &str) -> Result<(Self, Vec<Problem>), Problems> {
+        Self::parse_with(path, text, &|name| std::env::var_os(name))
+    }
+
+    /// Like [`Config::parse`], with the values of `${NAME}` from elsewhere than the process's environment.
+    ///
+    /// # Errors
+    /// Every problem of the text, warnings included, if any is an error.
+    pub fn parse_with(
+        path: &Path,
+        text: &str,
+        environment: &dyn Fn(&str) -> Option<OsString>,
+    ) -> Result<(Self, Vec<Problem>), Problems> {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let mut reading = Reading {
+            directory: path.parent().unwrap_or(Path::new("")),
+            environment,
+            broken_from: errors.iter().filter(|error| !is_duplicate(error)).map(|error| line_start(text, error)).min(),
+            problems: errors.iter().map(|error| syntax_problem(text, error)).collect(),
+            asked: Vec::new(),
+        };
+        let config = TableReader::read_root(&mut reading, table.get_ref(), |root| read(root, path));
+        let problems = Problems::new(path, text, reading.problems);
+        match config {
+            Some(config) if problems.errors() == 0 => Ok((config, problems.list)),
+            _ => Err(problems),
+        }
+    }
+}
+
+fn read(root: &mut TableReader<'_, '_, '_>, path: &Path) -> Option<Config> {
+    let mut claims = Claims::default();
+    let identity = root.section("identity", identity::read);
+    root.require("identity", "add [identity] with certificate and private_key: the files that prove who we are");
+    let trust = root.section("trust", trust::read);
+    root.require("trust", "add [trust] with anchors: the files of the authority whose certificates are believed");
+    let revocation = root.section("revocation", revocation::read);
+    if root.span("revocation").is_none() {
+        let message = "[revocation] is missing: no certificate is checked for revocation";
+        root.warn(None, message.into(), "add [revocation] with sources = [\"certs/ca.crl\"]");
+    }
+    let inbound = root.sections("inbound", |t| inbound::read(t, &mut claims));
+    let outbound = root.sections("outbound", |t| outbound::read(t, &mut claims));
+    if root.span("inbound").is_none() && root.span("outbound").is_none() {
+        let message = "neither [[inbound]] nor [[outbound]] is there: nothing would be served";
+        root.rule(None, message.into(), "add an [[inbound]] with name, listen, forward_to and allow");
+    }
+    let admin = root.section("admin", |t| admin::read(t, &mut claims));
+    claims.check(root);
+    let config = Config {
+        path: path.to_owned(),
+        runtime: root.section("runtime", runtime::read).unwrap_or_default(),
+        limits: root.section("limits", limits::read).unwrap_or_default(),
+        timeouts: root.section("timeouts", timeouts::read).unwrap_or_default(),
+        tls: root.section("tls", tls::read).unwrap_or_default(),
+        log: root.section("log", log::read).unwrap_or_default(),
+        identity: identity.flatten()?,
+        trust: trust.flatten()?,
+        revocation: revocation.flatten(),
+        inbound: inbound.into_iter().flatten().collect(),
+        outbound: outbound.into_iter().flatten().collect(),
+        admin: admin.flatten(),
+    };
+    Some(config)
+}
+
+fn is_duplicate(error: &TomlError) -> bool {
+    error.message().starts_with("duplicate key")
+}
+
+fn line_start(text: &str, error: &TomlError) -> usize {
+    let at = error.span().map_or(0, |span| span.start.min(text.len()));
+    text.as_bytes()[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1)
+}
+
+fn syntax_problem(text: &str, error: &TomlError) -> Problem {
+    let (message, remedy) = if is_duplicate(error) {
+        let key = error.span().and_then(|span| text.get(span)).unwrap_or_default();
+        (format!("{key} is defined twice"), "keep one of the two")
+    } else {
+        (format!("not valid TOML: {}", error.message()), SYNTAX_REMEDY)
+    };
+    Problem { severity: Severity::Error, span: error.span(), message, remedy: remedy.into() }
+}

@@ -15,7 +15,7 @@ use super::signer::{Signer, read_bounded};
 use super::{Audience, CaError, CrlRecord, Revocation, Tier, Timestamp, write_durably};
 
 const ROOT_CRL: &str = "root.crl";
-const MAX_NEXT_UPDATE: Duration = Duration::from_hours(3650 * 24);
+const MAX_NEXT_UPDATE: Duration = Duration::from_secs(3650 * 86_400);
 
 /// How long CRLs are to serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct CrlBundle {
 
 impl Default for CrlOptions {
     fn default() -> Self {
-        Self { next_update: Duration::from_hours(24), root_next_update: Duration::from_hours(180 * 24) }
+        Self { next_update: Duration::from_secs(86_400), root_next_update: Duration::from_secs(180 * 86_400) }
     }
 }
 
@@ -69,7 +69,7 @@ impl Authority {
         let signer = self.signer(Tier::Intermediate, "signing a CRL")?;
         let root = match self.sign_root_crl(options, now) {
             Err(CaError::KeyMissing { .. }) => self.kept_root_crl(now)?,
-            signed => signed?,
+            outcome => outcome?,
         };
         let own = self.sign(&signer, options.next_update, now)?;
         Ok(CrlBundle { pem: own.0 + &root.0, lists: vec![own.1, root.1] })
@@ -183,4 +183,67 @@ fn parse_crl(path: &Path, pem: &str) -> Result<(CrlRecord, Vec<SerialNumber>), C
     };
     let serials = crl.iter_revoked_certificates().map(|entry| SerialNumber::from_der_content(entry.raw_serial()));
     Ok((record, serials.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ca::{CredentialUsage, InitOptions, IssueRequest, KeyAlgorithm, RevocationReason};
+
+    #[test]
+    fn an_expired_certificate_leaves_the_crl_after_one_signed_past_its_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let begin = Timestamp::now();
+        let at = |hours: u64| begin.saturating_add(Duration::from_secs(hours * 3600));
+        let options = InitOptions {
+            trust_domain: "test.internal".parse().expect("valid"),
+            ttl: Duration::from_secs(86_400),
+            intermediate: false,
+            algorithm: KeyAlgorithm::P256,
+        };
+        let mut authority = Authority::init(folder.path(), &options, begin).expect("made");
+        let request = IssueRequest {
+            name: "ads".parse().expect("valid"),
+            dns: Vec::new(),
+            ip: Vec::new(),
+            spiffe: None,
+            ttl: Duration::from_secs(7200),
+            usage: CredentialUsage::Both,
+            algorithm: KeyAlgorithm::P256,
+        };
+        let serial = authority.issue(&request, begin).expect("issued").certificate.serial;
+        authority.revoke(&serial, RevocationReason::Superseded, at(1)).expect("revoked");
+        let mut entries_at = |hours| {
+            let bundle = authority.sign_crls(&CrlOptions::default(), at(hours)).expect("signed");
+            assert_eq!(parse_crl(Path::new("ca.crl"), &bundle.pem).expect("a CRL").1.len(), bundle.lists[0].entries);
+            bundle.lists[0].entries
+        };
+        assert_eq!([entries_at(1), entries_at(3), entries_at(4)], [1, 1, 0], "valid, expired, expired on a CRL before");
+    }
+
+    #[test]
+    fn an_expired_issuer_issues_nothing_and_still_signs_crls() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let begin = Timestamp::now();
+        let options = InitOptions {
+            trust_domain: "test.internal".parse().expect("valid"),
+            ttl: Duration::from_secs(60),
+            intermediate: false,
+            algorithm: KeyAlgorithm::Ed25519,
+        };
+        let mut authority = Authority::init(folder.path(), &options, begin).expect("made");
+        let request = IssueRequest {
+            name: "ads".parse().expect("valid"),
+            dns: Vec::new(),
+            ip: Vec::new(),
+            spiffe: None,
+            ttl: Duration::from_secs(60),
+            usage: CredentialUsage::Both,
+            algorithm: KeyAlgorithm::P256,
+        };
+        let later = begin.saturating_add(Duration::from_secs(60));
+        let refusal = authority.issue(&request, later).expect_err("expired").to_string();
+        assert!(refusal.starts_with("the root certificate expired at "), "{refusal}");
+        assert!(authority.sign_crls(&CrlOptions::default(), later).is_ok());
+    }
 }

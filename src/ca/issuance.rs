@@ -17,9 +17,9 @@ use super::{
 };
 
 /// The longest life of an end-entity certificate.
-pub const MAX_TTL: Duration = Duration::from_hours(397 * 24);
+pub const MAX_TTL: Duration = Duration::from_secs(397 * 86_400);
 /// How far before its issuance a certificate becomes valid, for peers whose clocks are behind.
-pub(super) const BACKDATED_BY: Duration = Duration::from_mins(5);
+pub(super) const BACKDATED_BY: Duration = Duration::from_secs(300);
 const MAX_ALTERNATIVE_NAMES: usize = 100;
 
 /// What a certificate is to be used for.

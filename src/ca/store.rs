@@ -128,15 +128,15 @@ impl Store {
         self.crls.get(&issuer).copied()
     }
 
-    /// A serial number that is not in use: 128 bits from the system's random source.
+    /// A serial number that is not in use: 17 octets, of which 128 bits and more are from the system's random source.
     pub fn unused_serial(&self) -> Result<SerialNumber, CaError> {
         loop {
-            let mut octets = [0; 16];
+            let mut octets = [0; 17];
             getrandom::fill(&mut octets).map_err(|reason| CaError::Random { reason })?;
-            let number = u128::from_be_bytes(octets);
-            let serial = format!("{number:x}").parse().expect("at most 32 hexadecimal digits");
-            // RFC 5280 section 4.1.2.2 wants a positive number.
-            if number != 0 && self.find(&serial).is_none() {
+            // Positive (RFC 5280 section 4.1.2.2), and of one length for all.
+            octets[0] = octets[0] & 0x3f | 0x40;
+            let serial = SerialNumber::from_der_content(&octets);
+            if self.find(&serial).is_none() {
                 return Ok(serial);
             }
         }

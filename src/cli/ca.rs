@@ -93,7 +93,7 @@ struct Issue {
     /// IP address of the service; may be given more than once
     #[arg(long, value_name = "ADDR")]
     ip: Vec<IpAddr>,
-    /// SPIFFE ID, in the authority's trust domain [default: spiffe://TRUST_DOMAIN/NAME]
+    /// SPIFFE ID in the authority's trust domain; by default its member called --name
     #[arg(long, value_name = "ID")]
     spiffe: Option<SpiffeId>,
     /// How long the certificate is valid, 397d at most and never beyond its issuer
@@ -264,14 +264,14 @@ fn issue(args: Issue) -> anyhow::Result<()> {
 fn print_earlier(authority: &Authority, credential: &Credential, now: Timestamp) {
     let new = &credential.certificate;
     let store = authority.store();
-    let alive = store.issued().iter().filter(|earlier| {
+    let mut alive = store.issued().iter().filter(|earlier| {
         earlier.name == new.name
             && earlier.kind == new.kind
             && earlier.serial != new.serial
             && earlier.not_after > now
             && store.revocation(&earlier.serial).is_none()
     });
-    if let Some(latest) = alive.last() {
+    if let Some(latest) = alive.next_back() {
         println!(
             "  note          serial {} of the same name stays valid until {} unless it is revoked",
             latest.serial, latest.not_after

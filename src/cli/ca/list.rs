@@ -5,17 +5,24 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::ca::{Access, Authority, IssuedCertificate, Store, Timestamp};
+use crate::ca::{Access, Authority, CertificateKind, IssuedCertificate, Store, Timestamp};
 
-/// List every certificate issued, with its state: valid, expired or revoked
+/// List the certificates issued, with their state: valid, expired or revoked
 ///
 /// Expired certificates stay on the list; a revoked one counts as revoked also after its end.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  mantlet ca list --dir certs
+  mantlet ca list --dir certs --json | jq -r '.[] | select(.state == \"valid\") | .spiffe'")]
 pub(super) struct List {
     /// Directory of the authority
     #[arg(long)]
     dir: PathBuf,
-    /// Print JSON
+    /// List the authority's own certificates too
+    #[arg(long)]
+    all: bool,
+    /// Print a JSON array, one object for each certificate
     #[arg(long)]
     json: bool,
 }
@@ -24,7 +31,9 @@ pub(super) fn list(args: &List) -> anyhow::Result<()> {
     let authority = Authority::open(&args.dir, Access::Shared)?;
     super::print_warnings(&authority);
     let (store, now) = (authority.store(), Timestamp::now());
-    let text = if args.json { format!("{:#}\n", document(store, now)) } else { table(store, now) };
+    let listed: Vec<_> =
+        store.issued().iter().filter(|issued| args.all || issued.kind == CertificateKind::EndEntity).collect();
+    let text = if args.json { format!("{:#}\n", document(store, &listed, now)) } else { table(store, &listed, now) };
     match io::stdout().write_all(text.as_bytes()) {
         // The reader, such as `head`, had enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -32,8 +41,8 @@ pub(super) fn list(args: &List) -> anyhow::Result<()> {
     }
 }
 
-fn document(store: &Store, now: Timestamp) -> serde_json::Value {
-    let certificates = store.issued().iter().map(|issued| {
+fn document(store: &Store, listed: &[&IssuedCertificate], now: Timestamp) -> serde_json::Value {
+    let certificates = listed.iter().map(|issued| {
         let mut entry = json!(issued);
         entry["state"] = state_name(store, issued, now).into();
         if let Some(revocation) = store.revocation(&issued.serial) {
@@ -42,12 +51,12 @@ fn document(store: &Store, now: Timestamp) -> serde_json::Value {
         }
         entry
     });
-    json!({ "trust_domain": store.trust_domain().as_str(), "certificates": certificates.collect::<Vec<_>>() })
+    certificates.collect()
 }
 
-fn table(store: &Store, now: Timestamp) -> String {
+fn table(store: &Store, listed: &[&IssuedCertificate], now: Timestamp) -> String {
     let heading = ["SERIAL", "NAME", "SPIFFE ID", "NOT AFTER", "STATE"].map(str::to_owned);
-    let rows = store.issued().iter().map(|issued| {
+    let rows = listed.iter().map(|issued| {
         [
             issued.serial.to_string(),
             issued.name.clone(),

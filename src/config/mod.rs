@@ -36,13 +36,19 @@ pub use timeouts::Timeouts;
 pub use tls::{Tls, TlsVersion};
 pub use trust::Trust;
 
-/// A value and where it stands in the file: a range of bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A value and where it stands in the file: a range of bytes. Equal values are equal wherever they stand.
+#[derive(Debug, Clone, Eq)]
 pub struct Located<T> {
     /// The value.
     pub value: T,
     /// The bytes of the file that hold it, quotes included.
     pub span: std::ops::Range<usize>,
+}
+
+impl<T: PartialEq> PartialEq for Located<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
 }
 
 /// A whole validated configuration file.

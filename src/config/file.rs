@@ -10,8 +10,8 @@ use toml::de::{DeTable, Error as TomlError};
 use super::listeners::Claims;
 use super::reader::{Reading, TableReader};
 use super::{
-    Config, Problem, Problems, Severity, admin, identity, inbound, limits, log, outbound, revocation, runtime,
-    timeouts, tls, trust,
+    Config, Identity, Problem, Problems, Revocation, Severity, Trust, admin, identity, inbound, limits, log, outbound,
+    revocation, runtime, timeouts, tls, trust,
 };
 
 /// The most bytes that a configuration file may hold: a hundred times what the largest needs.
@@ -19,6 +19,29 @@ const MAX_BYTES: u64 = 1024 * 1024;
 
 /// The reference is complete and valid, so that the right form of any line can be copied from it.
 const SYNTAX_REMEDY: &str = "correct the line; config/mantlet.reference.toml shows every key in its right form";
+
+/// What a file says as far as it can be understood. [`Config::parse`] is for those who want it whole or not at all.
+#[derive(Debug)]
+pub struct Inspection {
+    /// The configuration, where nothing prevents its use.
+    pub config: Option<Config>,
+    /// The sections that name files, where nothing is wrong with these three: their files can be judged although the
+    /// listeners are wrong.
+    pub material: Option<MaterialSections>,
+    /// Everything to say about the file; may be empty.
+    pub problems: Problems,
+}
+
+/// The sections that name the files of certificates, keys and CRLs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaterialSections {
+    /// `[identity]`
+    pub identity: Identity,
+    /// `[trust]`
+    pub trust: Trust,
+    /// `[revocation]`
+    pub revocation: Option<Revocation>,
+}
 
 impl Config {
     /// Reads a file. The second value holds the warnings.
@@ -75,6 +98,14 @@ impl Config {
         text: &str,
         environment: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<(Self, Vec<Problem>), Problems> {
+        let Inspection { config, problems, .. } = Inspection::new(path, text, environment);
+        config.map(|config| (config, problems.list.clone())).ok_or(problems)
+    }
+}
+
+impl Inspection {
+    /// Reads the text of a file as far as it can be understood.
+    pub fn new(path: &Path, text: &str, environment: &dyn Fn(&str) -> Option<OsString>) -> Self {
         let (table, errors) = DeTable::parse_recoverable(text);
         let mut reading = Reading {
             directory: path.parent().unwrap_or(Path::new("")),
@@ -83,17 +114,46 @@ impl Config {
             problems: errors.iter().map(|error| syntax_problem(text, error)).collect(),
             asked: Vec::new(),
         };
-        let config = TableReader::read_root(&mut reading, table.get_ref(), |root| read(root, path));
+        let (config, material) = TableReader::read_root(&mut reading, table.get_ref(), |root| read(root, path));
         let problems = Problems::new(path, text, reading.problems);
-        match config {
-            Some(config) if problems.errors() == 0 => Ok((config, problems.list)),
-            _ => Err(problems),
-        }
+        Self { config: config.filter(|_| problems.errors() == 0), material, problems }
     }
 }
 
-fn read(root: &mut TableReader<'_, '_, '_>, path: &Path) -> Option<Config> {
+fn read(root: &mut TableReader<'_, '_, '_>, path: &Path) -> (Option<Config>, Option<MaterialSections>) {
+    let material = read_material(root);
     let mut claims = Claims::default();
+    let inbound = root.sections("inbound", |t| inbound::read(t, &mut claims));
+    let outbound = root.sections("outbound", |t| outbound::read(t, &mut claims));
+    if root.span("inbound").is_none() && root.span("outbound").is_none() {
+        let message = "neither [[inbound]] nor [[outbound]] is there: nothing would be served";
+        root.rule(None, message.into(), "add an [[inbound]] with name, listen, forward_to and allow");
+    }
+    let admin = root.section("admin", |t| admin::read(t, &mut claims));
+    claims.check(root);
+    let runtime = root.section("runtime", runtime::read).unwrap_or_default();
+    let limits = root.section("limits", limits::read).unwrap_or_default();
+    let timeouts = root.section("timeouts", timeouts::read).unwrap_or_default();
+    let tls = root.section("tls", tls::read).unwrap_or_default();
+    let log = root.section("log", log::read).unwrap_or_default();
+    let config = material.clone().map(|MaterialSections { identity, trust, revocation }| Config {
+        path: path.to_owned(),
+        identity,
+        trust,
+        revocation,
+        inbound: inbound.into_iter().flatten().collect(),
+        outbound: outbound.into_iter().flatten().collect(),
+        admin: admin.flatten(),
+        runtime,
+        limits,
+        timeouts,
+        tls,
+        log,
+    });
+    (config, material)
+}
+
+fn read_material(root: &mut TableReader<'_, '_, '_>) -> Option<MaterialSections> {
     let identity = root.section("identity", identity::read);
     root.require("identity", "add [identity] with certificate and private_key: the files that prove who we are");
     let trust = root.section("trust", trust::read);
@@ -103,29 +163,11 @@ fn read(root: &mut TableReader<'_, '_, '_>, path: &Path) -> Option<Config> {
         let message = "[revocation] is missing: no certificate is checked for revocation";
         root.warn(None, message.into(), "add [revocation] with sources = [\"certs/ca.crl\"]");
     }
-    let inbound = root.sections("inbound", |t| inbound::read(t, &mut claims));
-    let outbound = root.sections("outbound", |t| outbound::read(t, &mut claims));
-    if root.span("inbound").is_none() && root.span("outbound").is_none() {
-        let message = "neither [[inbound]] nor [[outbound]] is there: nothing would be served";
-        root.rule(None, message.into(), "add an [[inbound]] with name, listen, forward_to and allow");
+    // Half of a list of anchors would make the certificates look wrong where the list is.
+    if root.reading.problems.iter().any(|problem| problem.severity == Severity::Error) {
+        return None;
     }
-    let admin = root.section("admin", |t| admin::read(t, &mut claims));
-    claims.check(root);
-    let config = Config {
-        path: path.to_owned(),
-        runtime: root.section("runtime", runtime::read).unwrap_or_default(),
-        limits: root.section("limits", limits::read).unwrap_or_default(),
-        timeouts: root.section("timeouts", timeouts::read).unwrap_or_default(),
-        tls: root.section("tls", tls::read).unwrap_or_default(),
-        log: root.section("log", log::read).unwrap_or_default(),
-        identity: identity.flatten()?,
-        trust: trust.flatten()?,
-        revocation: revocation.flatten(),
-        inbound: inbound.into_iter().flatten().collect(),
-        outbound: outbound.into_iter().flatten().collect(),
-        admin: admin.flatten(),
-    };
-    Some(config)
+    Some(MaterialSections { identity: identity.flatten()?, trust: trust.flatten()?, revocation: revocation.flatten() })
 }
 
 fn is_duplicate(error: &TomlError) -> bool {

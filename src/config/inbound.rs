@@ -76,6 +76,26 @@ pub enum IdentityHeader {
     ForwardedClientCert,
 }
 
+impl Protocol {
+    /// Its name in the file: `http` or `tcp`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+impl ClientAuth {
+    /// Its name in the file: `required` or `optional`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Optional => "optional",
+        }
+    }
+}
+
 /// The names of [`Protocol`] in the file.
 pub(super) const PROTOCOLS: [(&str, Protocol); 2] = [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
 const APP_PROTOCOLS: [(&str, AppProtocol); 3] =

@@ -15,6 +15,7 @@ mod nearest;
 mod outbound;
 mod problem;
 mod reader;
+mod report;
 mod revocation;
 mod runtime;
 mod timeouts;
@@ -24,6 +25,7 @@ mod trust;
 use std::path::PathBuf;
 
 pub use admin::Admin;
+pub use file::{Inspection, MaterialSections};
 pub use identity::Identity;
 pub use inbound::{AppProtocol, ClientAuth, IdentityHeader, Inbound, Protocol};
 pub use limits::Limits;

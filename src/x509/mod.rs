@@ -9,6 +9,7 @@ mod material;
 mod path;
 mod refusal;
 mod serial;
+mod sources;
 
 pub use certificate::CertificateInfo;
 pub use material::{MaterialPart, MaterialProblem, MaterialSources, TrustMaterial};

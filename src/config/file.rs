@@ -5,20 +5,17 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use toml::de::{DeTable, Error as TomlError};
+use toml::de::DeTable;
 
 use super::listeners::Claims;
 use super::reader::{Reading, TableReader};
 use super::{
     Config, Identity, Problem, Problems, Revocation, Severity, Trust, admin, identity, inbound, limits, log, outbound,
-    revocation, runtime, timeouts, tls, trust,
+    revocation, runtime, syntax, timeouts, tls, trust,
 };
 
 /// The most bytes that a configuration file may hold: a hundred times what the largest needs.
 const MAX_BYTES: u64 = 1024 * 1024;
-
-/// The reference is complete and valid, so that the right form of any line can be copied from it.
-const SYNTAX_REMEDY: &str = "correct the line; config/mantlet.reference.toml shows every key in its right form";
 
 /// What a file says as far as it can be understood. [`Config::parse`] is for those who want it whole or not at all.
 #[derive(Debug)]
@@ -110,8 +107,8 @@ impl Inspection {
         let mut reading = Reading {
             directory: path.parent().unwrap_or(Path::new("")),
             environment,
-            broken_from: errors.iter().filter(|error| !is_duplicate(error)).map(|error| line_start(text, error)).min(),
-            problems: errors.iter().map(|error| syntax_problem(text, error)).collect(),
+            broken_from: syntax::broken_from(text, &errors),
+            problems: syntax::problems(text, &errors),
             asked: Vec::new(),
         };
         let (config, material) = TableReader::read_root(&mut reading, table.get_ref(), |root| read(root, path));
@@ -120,7 +117,7 @@ impl Inspection {
     }
 }
 
-fn read(root: &mut TableReader<'_, '_, '_>, path: &Path) -> (Option<Config>, Option<MaterialSections>) {
+pub(super) fn read(root: &mut TableReader<'_, '_, '_>, path: &Path) -> (Option<Config>, Option<MaterialSections>) {
     let material = read_material(root);
     let mut claims = Claims::default();
     let inbound = root.sections("inbound", |t| inbound::read(t, &mut claims));
@@ -136,21 +133,24 @@ fn read(root: &mut TableReader<'_, '_, '_>, path: &Path) -> (Option<Config>, Opt
     let timeouts = root.section("timeouts", timeouts::read).unwrap_or_default();
     let tls = root.section("tls", tls::read).unwrap_or_default();
     let log = root.section("log", log::read).unwrap_or_default();
-    let config = material.clone().map(|MaterialSections { identity, trust, revocation }| Config {
-        path: path.to_owned(),
-        identity,
-        trust,
-        revocation,
-        inbound: inbound.into_iter().flatten().collect(),
-        outbound: outbound.into_iter().flatten().collect(),
-        admin: admin.flatten(),
-        runtime,
-        limits,
-        timeouts,
-        tls,
-        log,
-    });
+    let listeners =
+        || Some((inbound.into_iter().collect::<Option<_>>()?, outbound.into_iter().collect::<Option<_>>()?));
+    let config =
+        material.clone().zip(listeners()).zip(optional(admin)).map(|((sections, (inbound, outbound)), admin)| {
+            let MaterialSections { identity, trust, revocation } = sections;
+            let path = path.to_owned();
+            Config { path, identity, trust, revocation, inbound, outbound, admin, runtime, limits, timeouts, tls, log }
+        });
     (config, material)
+}
+
+/// A section that may be absent, but must be usable where it is present: an unusable one never passes for an absent one.
+#[allow(clippy::option_option)]
+fn optional<T>(section: Option<Option<T>>) -> Option<Option<T>> {
+    match section {
+        None => Some(None),
+        Some(section) => section.map(Some),
+    }
 }
 
 fn read_material(root: &mut TableReader<'_, '_, '_>) -> Option<MaterialSections> {
@@ -167,24 +167,5 @@ fn read_material(root: &mut TableReader<'_, '_, '_>) -> Option<MaterialSections>
     if root.reading.problems.iter().any(|problem| problem.severity == Severity::Error) {
         return None;
     }
-    Some(MaterialSections { identity: identity.flatten()?, trust: trust.flatten()?, revocation: revocation.flatten() })
-}
-
-fn is_duplicate(error: &TomlError) -> bool {
-    error.message().starts_with("duplicate key")
-}
-
-fn line_start(text: &str, error: &TomlError) -> usize {
-    let at = error.span().map_or(0, |span| span.start.min(text.len()));
-    text.as_bytes()[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1)
-}
-
-fn syntax_problem(text: &str, error: &TomlError) -> Problem {
-    let (message, remedy) = if is_duplicate(error) {
-        let key = error.span().and_then(|span| text.get(span)).unwrap_or_default();
-        (format!("{key} is defined twice"), "keep one of the two")
-    } else {
-        (format!("not valid TOML: {}", error.message()), SYNTAX_REMEDY)
-    };
-    Problem { severity: Severity::Error, span: error.span(), message, remedy: remedy.into() }
+    Some(MaterialSections { identity: identity.flatten()?, trust: trust.flatten()?, revocation: optional(revocation)? })
 }

@@ -129,7 +129,7 @@ pub(super) fn read(t: &mut TableReader<'_, '_, '_>, claims: &mut Claims) -> Opti
         Protocol::Tcp => refuse_under_tcp(t, &["app_protocol", "identity_headers"]),
         Protocol::Http => {
             if let Some(set) = proxy_protocol.as_ref().filter(|set| set.value) {
-                let message = format!("{} is \"v2\" under protocol \"http\"", t.thing("proxy_protocol"));
+                let message = format!("{} \"v2\" does not apply to protocol \"http\"", t.thing("proxy_protocol"));
                 let remedy =
                     "remove it, since identity_headers tell an HTTP service who called, or write protocol = \"tcp\"";
                 t.rule(Some(set.span.clone()), message, remedy);

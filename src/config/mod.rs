@@ -15,9 +15,12 @@ mod nearest;
 mod outbound;
 mod problem;
 mod reader;
+#[cfg(test)]
+mod reference;
 mod report;
 mod revocation;
 mod runtime;
+mod syntax;
 mod timeouts;
 mod tls;
 mod trust;

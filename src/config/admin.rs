@@ -14,7 +14,7 @@ pub struct Admin {
 }
 
 pub(super) fn read(t: &mut TableReader<'_, '_, '_>, claims: &mut Claims) -> Option<Admin> {
-    let listen = read_plaintext_listen(t, "anyone who reaches it may read the status");
+    let listen = read_plaintext_listen(t, "127.0.0.1:9900", "anyone who reaches it may read the status");
     claims.listen(t.title(), listen.as_ref(), false);
     Some(Admin { listen: listen? })
 }

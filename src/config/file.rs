@@ -5,20 +5,40 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use toml::de::{DeTable, Error as TomlError};
+use toml::de::DeTable;
 
 use super::listeners::Claims;
 use super::reader::{Reading, TableReader};
 use super::{
-    Config, Problem, Problems, Severity, admin, identity, inbound, limits, log, outbound, revocation, runtime,
-    timeouts, tls, trust,
+    Config, Identity, Problem, Problems, Revocation, Severity, Trust, admin, identity, inbound, limits, log, outbound,
+    revocation, runtime, syntax, timeouts, tls, trust,
 };
 
 /// The most bytes that a configuration file may hold: a hundred times what the largest needs.
 const MAX_BYTES: u64 = 1024 * 1024;
 
-/// The reference is complete and valid, so that the right form of any line can be copied from it.
-const SYNTAX_REMEDY: &str = "correct the line; config/mantlet.reference.toml shows every key in its right form";
+/// What a file says as far as it can be understood. [`Config::parse`] is for those who want it whole or not at all.
+#[derive(Debug)]
+pub struct Inspection {
+    /// The configuration, where nothing prevents its use.
+    pub config: Option<Config>,
+    /// The sections that name files, where nothing is wrong with these three: their files can be judged although the
+    /// listeners are wrong.
+    pub material: Option<MaterialSections>,
+    /// Everything to say about the file; may be empty.
+    pub problems: Problems,
+}
+
+/// The sections that name the files of certificates, keys and CRLs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MaterialSections {
+    /// `[identity]`
+    pub identity: Identity,
+    /// `[trust]`
+    pub trust: Trust,
+    /// `[revocation]`
+    pub revocation: Option<Revocation>,
+}
 
 impl Config {
     /// Reads a file. The second value holds the warnings.
@@ -75,25 +95,65 @@ impl Config {
         text: &str,
         environment: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<(Self, Vec<Problem>), Problems> {
+        let Inspection { config, problems, .. } = Inspection::new(path, text, environment);
+        config.map(|config| (config, problems.list.clone())).ok_or(problems)
+    }
+}
+
+impl Inspection {
+    /// Reads the text of a file as far as it can be understood.
+    pub fn new(path: &Path, text: &str, environment: &dyn Fn(&str) -> Option<OsString>) -> Self {
         let (table, errors) = DeTable::parse_recoverable(text);
         let mut reading = Reading {
             directory: path.parent().unwrap_or(Path::new("")),
             environment,
-            broken_from: errors.iter().filter(|error| !is_duplicate(error)).map(|error| line_start(text, error)).min(),
-            problems: errors.iter().map(|error| syntax_problem(text, error)).collect(),
+            broken_from: syntax::broken_from(text, &errors),
+            problems: syntax::problems(text, &errors),
             asked: Vec::new(),
         };
-        let config = TableReader::read_root(&mut reading, table.get_ref(), |root| read(root, path));
+        let (config, material) = TableReader::read_root(&mut reading, table.get_ref(), |root| read(root, path));
         let problems = Problems::new(path, text, reading.problems);
-        match config {
-            Some(config) if problems.errors() == 0 => Ok((config, problems.list)),
-            _ => Err(problems),
-        }
+        Self { config: config.filter(|_| problems.errors() == 0), material, problems }
     }
 }
 
-fn read(root: &mut TableReader<'_, '_, '_>, path: &Path) -> Option<Config> {
+pub(super) fn read(root: &mut TableReader<'_, '_, '_>, path: &Path) -> (Option<Config>, Option<MaterialSections>) {
+    let material = read_material(root);
     let mut claims = Claims::default();
+    let inbound = root.sections("inbound", |t| inbound::read(t, &mut claims));
+    let outbound = root.sections("outbound", |t| outbound::read(t, &mut claims));
+    if root.span("inbound").is_none() && root.span("outbound").is_none() {
+        let message = "neither [[inbound]] nor [[outbound]] is there: nothing would be served";
+        root.rule(None, message.into(), "add an [[inbound]] with name, listen, forward_to and allow");
+    }
+    let admin = root.section("admin", |t| admin::read(t, &mut claims));
+    claims.check(root);
+    let runtime = root.section("runtime", runtime::read).unwrap_or_default();
+    let limits = root.section("limits", limits::read).unwrap_or_default();
+    let timeouts = root.section("timeouts", timeouts::read).unwrap_or_default();
+    let tls = root.section("tls", tls::read).unwrap_or_default();
+    let log = root.section("log", log::read).unwrap_or_default();
+    let listeners =
+        || Some((inbound.into_iter().collect::<Option<_>>()?, outbound.into_iter().collect::<Option<_>>()?));
+    let config =
+        material.clone().zip(listeners()).zip(optional(admin)).map(|((sections, (inbound, outbound)), admin)| {
+            let MaterialSections { identity, trust, revocation } = sections;
+            let path = path.to_owned();
+            Config { path, identity, trust, revocation, inbound, outbound, admin, runtime, limits, timeouts, tls, log }
+        });
+    (config, material)
+}
+
+/// A section that may be absent, but must be usable where it is present: an unusable one never passes for an absent one.
+#[allow(clippy::option_option)]
+fn optional<T>(section: Option<Option<T>>) -> Option<Option<T>> {
+    match section {
+        None => Some(None),
+        Some(section) => section.map(Some),
+    }
+}
+
+fn read_material(root: &mut TableReader<'_, '_, '_>) -> Option<MaterialSections> {
     let identity = root.section("identity", identity::read);
     root.require("identity", "add [identity] with certificate and private_key: the files that prove who we are");
     let trust = root.section("trust", trust::read);
@@ -103,46 +163,9 @@ fn read(root: &mut TableReader<'_, '_, '_>, path: &Path) -> Option<Config> {
         let message = "[revocation] is missing: no certificate is checked for revocation";
         root.warn(None, message.into(), "add [revocation] with sources = [\"certs/ca.crl\"]");
     }
-    let inbound = root.sections("inbound", |t| inbound::read(t, &mut claims));
-    let outbound = root.sections("outbound", |t| outbound::read(t, &mut claims));
-    if root.span("inbound").is_none() && root.span("outbound").is_none() {
-        let message = "neither [[inbound]] nor [[outbound]] is there: nothing would be served";
-        root.rule(None, message.into(), "add an [[inbound]] with name, listen, forward_to and allow");
+    // Half of a list of anchors would make the certificates look wrong where the list is.
+    if root.reading.problems.iter().any(|problem| problem.severity == Severity::Error) {
+        return None;
     }
-    let admin = root.section("admin", |t| admin::read(t, &mut claims));
-    claims.check(root);
-    let config = Config {
-        path: path.to_owned(),
-        runtime: root.section("runtime", runtime::read).unwrap_or_default(),
-        limits: root.section("limits", limits::read).unwrap_or_default(),
-        timeouts: root.section("timeouts", timeouts::read).unwrap_or_default(),
-        tls: root.section("tls", tls::read).unwrap_or_default(),
-        log: root.section("log", log::read).unwrap_or_default(),
-        identity: identity.flatten()?,
-        trust: trust.flatten()?,
-        revocation: revocation.flatten(),
-        inbound: inbound.into_iter().flatten().collect(),
-        outbound: outbound.into_iter().flatten().collect(),
-        admin: admin.flatten(),
-    };
-    Some(config)
-}
-
-fn is_duplicate(error: &TomlError) -> bool {
-    error.message().starts_with("duplicate key")
-}
-
-fn line_start(text: &str, error: &TomlError) -> usize {
-    let at = error.span().map_or(0, |span| span.start.min(text.len()));
-    text.as_bytes()[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1)
-}
-
-fn syntax_problem(text: &str, error: &TomlError) -> Problem {
-    let (message, remedy) = if is_duplicate(error) {
-        let key = error.span().and_then(|span| text.get(span)).unwrap_or_default();
-        (format!("{key} is defined twice"), "keep one of the two")
-    } else {
-        (format!("not valid TOML: {}", error.message()), SYNTAX_REMEDY)
-    };
-    Problem { severity: Severity::Error, span: error.span(), message, remedy: remedy.into() }
+    Some(MaterialSections { identity: identity.flatten()?, trust: trust.flatten()?, revocation: optional(revocation)? })
 }

@@ -76,6 +76,26 @@ pub enum IdentityHeader {
     ForwardedClientCert,
 }
 
+impl Protocol {
+    /// Its name in the file: `http` or `tcp`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+impl ClientAuth {
+    /// Its name in the file: `required` or `optional`.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Optional => "optional",
+        }
+    }
+}
+
 /// The names of [`Protocol`] in the file.
 pub(super) const PROTOCOLS: [(&str, Protocol); 2] = [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
 const APP_PROTOCOLS: [(&str, AppProtocol); 3] =
@@ -109,7 +129,7 @@ pub(super) fn read(t: &mut TableReader<'_, '_, '_>, claims: &mut Claims) -> Opti
         Protocol::Tcp => refuse_under_tcp(t, &["app_protocol", "identity_headers"]),
         Protocol::Http => {
             if let Some(set) = proxy_protocol.as_ref().filter(|set| set.value) {
-                let message = format!("{} is \"v2\" under protocol \"http\"", t.thing("proxy_protocol"));
+                let message = format!("{} \"v2\" does not apply to protocol \"http\"", t.thing("proxy_protocol"));
                 let remedy =
                     "remove it, since identity_headers tell an HTTP service who called, or write protocol = \"tcp\"";
                 t.rule(Some(set.span.clone()), message, remedy);

@@ -117,9 +117,13 @@ pub(super) fn read_name(t: &mut TableReader<'_, '_, '_>, claims: &mut Claims) ->
 }
 
 /// `listen` of a listener that speaks plaintext; required, and off loopback only with `unsafe_listen = true`.
-pub(super) fn read_plaintext_listen(t: &mut TableReader<'_, '_, '_>, risk: &str) -> Option<Located<Address>> {
+pub(super) fn read_plaintext_listen(
+    t: &mut TableReader<'_, '_, '_>,
+    example: &str,
+    risk: &str,
+) -> Option<Located<Address>> {
     let listen = t.parsed::<Address>("listen", LISTEN_REMEDY);
-    t.require("listen", "say where, such as listen = \"127.0.0.1:9001\"");
+    t.require("listen", &format!("say where, such as listen = {example:?}"));
     let waiver = t.boolean("unsafe_listen");
     let waived = waiver.as_ref().is_some_and(|waiver| waiver.value);
     let listen = listen?;

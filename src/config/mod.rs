@@ -15,8 +15,12 @@ mod nearest;
 mod outbound;
 mod problem;
 mod reader;
+#[cfg(test)]
+mod reference;
+mod report;
 mod revocation;
 mod runtime;
+mod syntax;
 mod timeouts;
 mod tls;
 mod trust;
@@ -24,6 +28,7 @@ mod trust;
 use std::path::PathBuf;
 
 pub use admin::Admin;
+pub use file::{Inspection, MaterialSections};
 pub use identity::Identity;
 pub use inbound::{AppProtocol, ClientAuth, IdentityHeader, Inbound, Protocol};
 pub use limits::Limits;

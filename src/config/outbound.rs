@@ -45,7 +45,7 @@ const HOPS: [(&str, Hop); 3] = [("auto", Hop::Auto), ("http1", Hop::Http1), ("ht
 
 pub(super) fn read(t: &mut TableReader<'_, '_, '_>, claims: &mut Claims) -> Option<Outbound> {
     let name = read_name(t, claims);
-    let listen = read_plaintext_listen(t, "anyone who reaches it may call in our name");
+    let listen = read_plaintext_listen(t, "127.0.0.1:9001", "anyone who reaches it may call in our name");
     claims.listen(t.title(), listen.as_ref(), false);
     let connect_to = t.parsed::<Endpoint>("connect_to", "write HOST:PORT, such as \"userservice:8443\"");
     t.require("connect_to", "say where the peer is, such as connect_to = \"userservice:8443\"");

@@ -46,7 +46,13 @@ pub(super) struct TableReader<'r, 'a, 't> {
     title: String,
     header: Option<Range<usize>>,
     known: Vec<&'static str>,
+    missing: Vec<(&'static str, Problem)>,
 }
+
+/// How a message joins a thing and its value.
+const IS: &str = "is";
+/// How a message joins a thing and an entry of its list.
+const LISTS: &str = "lists";
 
 type Value<'t> = Spanned<DeValue<'t>>;
 
@@ -166,21 +172,21 @@ impl<'a, 't> TableReader<'_, 'a, 't> {
     }
 
     /// Records an error if the key is absent.
-    pub(super) fn require(&mut self, key: &str, remedy: &str) {
+    pub(super) fn require(&mut self, key: &'static str, remedy: &str) {
         if !self.table.contains_key(key) {
             let message = if self.title.is_empty() {
                 format!("[{key}] is missing")
             } else {
                 format!("{} has no {key:?}", self.title)
             };
-            self.rule(self.header(), message, remedy);
+            self.missing.push((key, Problem::error(self.header(), message, remedy)));
         }
     }
 
     /// A string, never empty.
     pub(super) fn string(&mut self, key: &'static str) -> Option<Located<String>> {
         let value = self.value(key)?;
-        self.text_of(&self.thing(key), value)
+        self.text_of(&self.thing(key), IS, value)
     }
 
     /// A path, taken from the folder of the file if it is relative.
@@ -218,7 +224,7 @@ impl<'a, 't> TableReader<'_, 'a, 't> {
     pub(super) fn choice<T: Copy>(&mut self, key: &'static str, names: &[(&str, T)]) -> Option<Located<T>> {
         let text = self.string(key)?;
         let thing = self.thing(key);
-        self.choose(&thing, &text, names).map(|value| Located { value, span: text.span })
+        self.choose(&thing, IS, &text, names).map(|value| Located { value, span: text.span })
     }
 
     /// A list of some names.
@@ -226,65 +232,65 @@ impl<'a, 't> TableReader<'_, 'a, 't> {
     where
         T: Copy + PartialEq,
     {
-        let values = self.list(key, |t, thing, text| t.choose(thing, text, names))?;
+        let values = self.list(key, |t, thing, text| t.choose(thing, LISTS, text, names))?;
         Some(values.into_iter().map(|value| value.value).collect())
     }
 
-    /// `true` or `false`; also as the whole value of an environment variable.
+    /// `true` or `false`; also from an environment variable.
     pub(super) fn boolean(&mut self, key: &'static str) -> Option<Located<bool>> {
         let value = self.value(key)?;
-        let found = match value.get_ref() {
-            DeValue::Boolean(found) => Some(*found),
-            DeValue::String(text) if text.contains("${") => {
-                let text = self.text_of(&self.thing(key), value)?;
-                text.value.parse().ok()
-            }
-            _ => None,
-        };
+        let text = self.scalar_text(key, value)?;
+        let found = text.parse().ok().filter(|_| !is_plain_string(value));
         if found.is_none() {
-            let message = format!("{} is {}: expected true or false", self.thing(key), described(value));
+            let message = format!("{} is {}: expected true or false", self.thing(key), shown(value, &text));
             self.error(Some(value.span()), message, "write true or false, without quotes");
         }
         found.map(|found| Located { value: found, span: value.span() })
     }
 
-    /// An integer in a range; also as the whole value of an environment variable.
+    /// An integer in a range; also from an environment variable.
     pub(super) fn integer<T>(&mut self, key: &'static str, range: RangeInclusive<T>) -> Option<T>
     where
         T: TryFrom<i128> + PartialOrd + Display,
     {
         let value = self.value(key)?;
+        let text = self.scalar_text(key, value)?;
         let found = match value.get_ref() {
             DeValue::Integer(digits) => i128::from_str_radix(digits.as_str(), digits.radix()).ok(),
-            DeValue::String(text) if text.contains("${") => {
-                let text = self.text_of(&self.thing(key), value)?;
-                text.value.parse().ok()
-            }
-            _ => None,
+            _ => text.parse().ok().filter(|_| !is_plain_string(value)),
         };
         let found = found.and_then(|found| T::try_from(found).ok()).filter(|found| range.contains(found));
         if found.is_none() {
             let expected = format!("an integer from {} to {}", range.start(), range.end());
-            let message = format!("{} is {}: expected {expected}", self.thing(key), described(value));
+            let message = format!("{} is {}: expected {expected}", self.thing(key), shown(value, &text));
             self.error(Some(value.span()), message, format!("write {expected}, without quotes"));
         }
         found
     }
 
+    /// The text of a value that is no list: a string's after expansion, any other's as it is written.
+    fn scalar_text(&mut self, key: &str, value: &Value<'_>) -> Option<String> {
+        match value.get_ref() {
+            DeValue::String(_) => self.text_of(&self.thing(key), IS, value).map(|text| text.value),
+            _ => Some(described(value)),
+        }
+    }
+
     /// A duration such as `"10s"` or `"1h 30m"`, in a range.
     pub(super) fn duration(&mut self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
-        let text = self.string(key)?;
-        let (least, most) = (humantime::format_duration(*range.start()), humantime::format_duration(*range.end()));
-        let found = humantime::parse_duration(&text.value).ok();
+        let value = self.value(key)?;
+        let text = self.scalar_text(key, value)?;
+        let found = humantime::parse_duration(&text).ok().filter(|_| value.get_ref().is_str());
         let found_in_range = found.filter(|found| range.contains(found));
         if found_in_range.is_none() {
+            let (least, most) = (humantime::format_duration(*range.start()), humantime::format_duration(*range.end()));
             let expected = format!("a duration from \"{least}\" to \"{most}\"");
-            let message = format!("{} is {:?}: expected {expected}", self.thing(key), text.value);
+            let message = format!("{} is {}: expected {expected}", self.thing(key), shown(value, &text));
             let remedy = match found {
                 Some(_) => format!("choose {expected}"),
-                None => "write a number and a unit, such as \"500ms\", \"10s\", \"5m\" or \"1h\"".into(),
+                None => "write a number and a unit in quotes, such as \"500ms\", \"10s\", \"5m\" or \"1h\"".into(),
             };
-            self.error(Some(text.span), message, remedy);
+            self.error(Some(value.span()), message, remedy);
         }
         found_in_range
     }
@@ -304,7 +310,7 @@ impl<'a, 't> TableReader<'_, 'a, 't> {
         };
         let mut found: Vec<Located<T>> = Vec::new();
         for element in array {
-            let Some(text) = self.text_of(&thing, element) else { continue };
+            let Some(text) = self.text_of(&thing, LISTS, element) else { continue };
             let Some(value) = make(self, &thing, &text) else { continue };
             if found.iter().any(|earlier| earlier.value == value) {
                 self.warn(Some(text.span), format!("{thing} lists {:?} twice", text.value), "remove one of them");
@@ -328,7 +334,7 @@ impl<'a, 't> TableReader<'_, 'a, 't> {
         }
     }
 
-    fn choose<T: Copy>(&mut self, thing: &str, text: &Located<String>, names: &[(&str, T)]) -> Option<T> {
+    fn choose<T: Copy>(&mut self, thing: &str, verb: &str, text: &Located<String>, names: &[(&str, T)]) -> Option<T> {
         if let Some((_, value)) = names.iter().find(|(name, _)| *name == text.value) {
             return Some(*value);
         }
@@ -337,21 +343,21 @@ impl<'a, 't> TableReader<'_, 'a, 't> {
             Some(name) => format!("write {name:?}"),
             None => format!("write {expected}"),
         };
-        let message = format!("{thing} is {:?}: expected {expected}", text.value);
+        let message = format!("{thing} {verb} {:?}: expected {expected}", text.value);
         self.error(Some(text.span.clone()), message, remedy);
         None
     }
 
-    fn text_of(&mut self, thing: &str, value: &Value<'_>) -> Option<Located<String>> {
+    fn text_of(&mut self, thing: &str, verb: &str, value: &Value<'_>) -> Option<Located<String>> {
         let span = value.span();
         let DeValue::String(text) = value.get_ref() else {
-            let message = format!("{thing} is {}: expected a string", described(value));
+            let message = format!("{thing} {verb} {}: expected a string", described(value));
             self.error(Some(span), message, "write one value in quotes");
             return None;
         };
         match expand(text, self.reading.environment) {
             Ok(text) if text.trim().is_empty() => {
-                self.error(Some(span), format!("{thing} is empty"), "write a value, or remove the key or entry");
+                self.error(Some(span), format!("{thing} {verb} \"\": expected a value"), "write one, or remove it");
                 None
             }
             Ok(value) => Some(Located { value, span }),
@@ -367,22 +373,27 @@ impl<'a, 't> TableReader<'_, 'a, 't> {
         self.table.get(key)
     }
 
-    fn finish(self) {
+    /// Reports the keys that nobody asked for and those that are missing. A mistyped key is reported once, as the former.
+    fn finish(mut self) {
+        let absent: Vec<&str> = self.known.iter().copied().filter(|key| !self.table.contains_key(*key)).collect();
         for (key, value) in self.table {
             let name: &str = key.get_ref();
             if self.known.contains(&name) {
                 continue;
             }
-            let (what, place) = match value.get_ref() {
-                DeValue::Table(_) if self.title.is_empty() => (format!("unknown table [{name}]"), String::new()),
-                _ if self.title.is_empty() => (format!("unknown key {name:?}"), " before the first table".into()),
-                _ => (format!("unknown key {name:?}"), format!(" in {}", self.title)),
+            let what = if value.get_ref().is_table() { format!("table [{name}]") } else { format!("key {name:?}") };
+            let place = if self.title.is_empty() { String::new() } else { format!(" in {}", self.title) };
+            let remedy = if let Some(meant) = nearest(name, absent.iter().copied()) {
+                self.missing.retain(|(missing, _)| *missing != meant);
+                format!("rename it to {meant:?}, or remove it")
+            } else {
+                format!("remove it; known here: {}", self.known.join(", "))
             };
-            let remedy = match nearest(name, self.known.iter().copied()) {
-                Some(known) => format!("write {known:?}, or remove it"),
-                None => format!("remove it; known here: {}", self.known.join(", ")),
-            };
-            self.reading.report(Basis::Place, Problem::error(Some(key.span()), format!("{what}{place}"), remedy));
+            self.reading
+                .report(Basis::Place, Problem::error(Some(key.span()), format!("unknown {what}{place}"), remedy));
+        }
+        for (_, problem) in self.missing {
+            self.reading.report(Basis::Whole, problem);
         }
         self.reading.asked.extend(self.known.into_iter().map(|key| (self.kind.clone(), key)));
     }
@@ -395,7 +406,7 @@ fn read_table<'a, 't, T>(
     (kind, title): (String, String),
     read: impl FnOnce(&mut TableReader<'_, 'a, 't>) -> T,
 ) -> T {
-    let mut reader = TableReader { reading, table, kind, title, header, known: Vec::new() };
+    let mut reader = TableReader { reading, table, kind, title, header, known: Vec::new(), missing: Vec::new() };
     let outcome = read(&mut reader);
     reader.finish();
     outcome
@@ -412,4 +423,14 @@ fn described(value: &Value<'_>) -> String {
         DeValue::Array(_) => "a list".into(),
         DeValue::Table(_) => "a table".into(),
     }
+}
+
+/// A scalar as a message shows it: a string after expansion.
+fn shown(value: &Value<'_>, text: &str) -> String {
+    if value.get_ref().is_str() { format!("{text:?}") } else { text.to_owned() }
+}
+
+/// True for a string without a variable: a number or a boolean in quotes is a mistake.
+fn is_plain_string(value: &Value<'_>) -> bool {
+    value.get_ref().as_str().is_some_and(|text| !text.contains("${"))
 }

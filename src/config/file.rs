@@ -73,7 +73,7 @@ impl Config {
         }
         String::from_utf8(bytes).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
-            let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
+            let line = error.as_bytes()[..valid].split(|byte| *byte == b'\n').count();
             unreadable(format!("is not UTF-8 text: line {line} holds other bytes"), "save it as UTF-8")
         })
     }

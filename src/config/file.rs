@@ -145,7 +145,7 @@ pub(super) fn read(root: &mut TableReader<'_, '_, '_>, path: &Path) -> (Option<C
 }
 
 /// A section that may be absent, but must be usable where it is present: an unusable one never passes for an absent one.
-#[allow(clippy::option_option)]
+#[expect(clippy::option_option, reason = "absent and unusable are two things")]
 fn optional<T>(section: Option<Option<T>>) -> Option<Option<T>> {
     match section {
         None => Some(None),

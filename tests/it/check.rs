@@ -47,7 +47,7 @@ impl Folder {
     fn new() -> Self {
         let folder = Self { folder: tempfile::tempdir().expect("a folder"), ca: authority("fm CA") };
         folder.write("ca.pem", &folder.ca.pem());
-        folder.issue(Duration::days(2));
+        folder.issue("ads", Duration::days(2));
         folder.publish_crl(Duration::days(20));
         folder.write("ads.toml", CONFIG);
         folder
@@ -63,16 +63,19 @@ impl Folder {
         self.write("ads.toml", &CONFIG.replace(old, new));
     }
 
-    fn issue(&self, lifetime: Duration) {
+    /// Writes `NAME.pem` and `NAME.key`.
+    fn issue(&self, name: &str, lifetime: Duration) {
+        let service = Path::new(name).file_name().and_then(|name| name.to_str()).expect("a name");
+        let spiffe_id = format!("spiffe://fm/{service}");
         let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![SanType::URI("spiffe://fm/ads".try_into().expect("ASCII"))];
+        params.subject_alt_names = vec![SanType::URI(spiffe_id.try_into().expect("ASCII"))];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.not_before = OffsetDateTime::now_utc() - Duration::days(30);
         params.not_after = OffsetDateTime::now_utc() + lifetime;
         let key = KeyPair::generate().expect("a key");
-        self.write("ads.pem", &params.signed_by(&key, &self.ca).expect("signed").pem());
-        self.write_key("ads.key", &key);
+        self.write(&format!("{name}.pem"), &params.signed_by(&key, &self.ca).expect("signed").pem());
+        self.write_key(&format!("{name}.key"), &key);
     }
 
     fn write_key(&self, name: &str, key: &KeyPair) {
@@ -187,7 +190,7 @@ fn a_problem_in_json_has_file_line_column_text_and_remedy() {
 fn certificates_are_judged_although_a_listener_is_wrong() {
     let folder = Folder::new();
     folder.configure("\"127.0.0.1:9900\"", "\"nowhere\"");
-    folder.issue(-Duration::days(1));
+    folder.issue("ads", -Duration::days(1));
     let (code, report) = folder.check_json(&[]);
     assert_eq!(code, Some(1));
     let found = problems(&report);
@@ -259,6 +262,31 @@ fn what_ends_within_the_time_given_fails_the_check() {
         assert_eq!(code, Some(i32::from(!expected.is_empty())), "{within}: {found:?}");
         assert_eq!(found.iter().map(|(_, text)| text).collect::<Vec<_>>(), expected, "{within}");
         assert!(found.iter().all(|(message, _)| message.contains(" ends on 20")), "{found:?}");
+    }
+}
+
+#[test]
+fn the_shipped_examples_pass_with_certificates_beside_them() {
+    let folder = Folder::new();
+    let root = folder.folder.path();
+    for name in ["config", "certs"] {
+        fs::create_dir(root.join(name)).expect("made");
+    }
+    for name in ["ca.pem", "ca.crl"] {
+        fs::copy(root.join(name), root.join("certs").join(name)).expect("copied");
+    }
+    for name in ["service", "adservice", "userservice", "users-db", "gateway"] {
+        folder.issue(&format!("certs/{name}"), Duration::days(2));
+    }
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("config")).expect("the folder") {
+        let entry = entry.expect("an entry");
+        let copy = root.join("config").join(entry.file_name());
+        fs::copy(entry.path(), &copy).expect("copied");
+        let output = mantlet(root, &["check", copy.to_str().expect("UTF-8")]);
+        // The reference allows nobody, which is its default and a warning.
+        let verdict = if copy.ends_with("mantlet.reference.toml") { "good, 1 warning\n" } else { "good\n" };
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.ends_with(verdict), "{text}");
     }
 }
 

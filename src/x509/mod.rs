@@ -8,6 +8,7 @@ mod algorithms;
 mod candidate;
 mod certificate;
 mod crl;
+mod details;
 mod diagnosis;
 mod distinguished_name;
 mod facts;
@@ -24,6 +25,7 @@ mod signature;
 
 pub use certificate::{CertificateInfo, MalformedCertificate};
 pub use crl::CrlInfo;
+pub use details::{CertificateDetails, CertificateFile, CertificateFileError};
 pub use instant::Instant;
 pub use material::{MaterialPart, MaterialProblem, MaterialSources, RevocationSources, TrustMaterial};
 pub use names::proves_name;

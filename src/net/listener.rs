@@ -126,8 +126,8 @@ impl Listener {
 fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
     if address.is_ipv6() {
-        // `[::]` means IPv6 alone, so that it never shadows a listener on `0.0.0.0` by the system's setting.
-        socket.set_only_v6(true)?;
+        // `[::]` means both families, whatever the system's setting.
+        socket.set_only_v6(false)?;
     }
     socket.set_reuse_address(true)?;
     // Accepted sockets inherit it, which saves a call for each connection.

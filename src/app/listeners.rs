@@ -188,16 +188,16 @@ impl Listeners {
     pub(super) fn status(&self) -> Vec<ListenerStatus> {
         let inbound = self.inbound.values().map(|running| ListenerStatus {
             name: running.config.name.value.clone(),
-            direction: Direction::Inbound.label().to_owned(),
-            protocol: running.config.protocol.label().to_owned(),
+            direction: Direction::Inbound.label(),
+            protocol: running.config.protocol.label(),
             address: running.address.to_string(),
             target: running.config.forward_to.value.to_string(),
             peers: running.config.allow.iter().map(ToString::to_string).collect(),
         });
         let outbound = self.outbound.values().map(|running| ListenerStatus {
             name: running.config.name.value.clone(),
-            direction: Direction::Outbound.label().to_owned(),
-            protocol: running.config.protocol.label().to_owned(),
+            direction: Direction::Outbound.label(),
+            protocol: running.config.protocol.label(),
             address: running.address.to_string(),
             target: running.config.connect_to.value.to_string(),
             peers: running.config.expect.iter().map(ToString::to_string).collect(),

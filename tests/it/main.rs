@@ -3,3 +3,5 @@
 mod ca;
 mod check;
 mod config;
+mod http;
+mod support;

@@ -1,0 +1,1 @@
+//! The commands `mantlet cert show` and `mantlet cert verify`.

@@ -7,7 +7,7 @@ use std::process::Command;
 use mantlet::x509::MaterialPart;
 use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
 
-use super::pki::{Ca, Folder};
+use super::pki::{Ca, Folder, refused, verdict};
 
 fn good() -> (Ca, Folder) {
     let root = Ca::root("root");
@@ -125,7 +125,10 @@ fn anchors_must_be_cas_and_one_of_them_valid() {
     let leaf = root.leaf("ads");
     assert!(Folder::trusting(&[&leaf.cert]).fatal().ends_with("\"CN=ads\" is not a CA (basic constraints)"));
     let expired = Ca::root_with("old", |params| params.not_after = date_time_ymd(2029, 12, 1));
-    assert!(Folder::trusting(&[&expired.cert]).fatal().contains("no trust anchor is within its validity"));
+    let mut only_expired = Folder::trusting(&[&expired.cert]);
+    assert_eq!(refused(verdict(&only_expired.material(), &expired.leaf("x").cert, &[])).0, "anchor_expired");
+    only_expired.own(&expired.leaf("ads"), &[]);
+    assert!(only_expired.fatal().contains("the trust anchor \"CN=old\" is valid from"));
     let (_, notes) = Folder::trusting(&[&expired.cert, &root.cert, &root.cert]).load().expect("usable");
     let messages: Vec<_> = notes.iter().map(|note| note.message.as_str()).collect();
     assert!(

@@ -6,7 +6,8 @@ use mantlet::x509::{RefusalReason, TrustMaterial, Usage};
 use proptest::prelude::*;
 use rcgen::{
     BasicConstraints, CustomExtension, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose,
-    NameConstraints, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize, date_time_ymd,
+    NameConstraints, PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519, PKCS_RSA_SHA256, RsaKeySize,
+    SubjectPublicKeyInfo, date_time_ymd,
 };
 use rustls_pki_types::CertificateDer;
 
@@ -360,4 +361,82 @@ proptest! {
         prop_assert!(judge(&good[..cut.index(good.len())]).is_err());
         prop_assert!(judge(good).is_ok());
     }
+}
+
+/// A public key that rcgen itself would not make.
+fn openssl_public_key(arguments: &[&str]) -> SubjectPublicKeyInfo {
+    let run = |arguments: &[&str], input: &[u8]| {
+        use std::io::Write as _;
+        use std::process::{Command, Stdio};
+        let mut child = Command::new("openssl")
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("openssl");
+        child.stdin.take().expect("piped").write_all(input).expect("written");
+        child.wait_with_output().expect("output").stdout
+    };
+    let key = run(arguments, &[]);
+    let public = run(&["pkey", "-pubout"], &key);
+    SubjectPublicKeyInfo::from_pem(&String::from_utf8(public).expect("PEM")).expect("public key")
+}
+
+#[test]
+fn a_weak_rsa_key_is_refused_with_its_bits() {
+    let root = Ca::root("root");
+    let weak = openssl_public_key(&["genrsa", "1024"]);
+    let mut leaf = super::pki::ca_params("ads");
+    leaf.is_ca = IsCa::NoCa;
+    leaf.key_usages = Vec::new();
+    let cert = leaf.signed_by(&weak, &root.issuer()).expect("signed");
+    let (label, text) = refused(verdict(&trusting(&root), &cert, &[]));
+    assert_eq!((label, text.as_str()), ("weak_key", "the RSA key of \"CN=ads\" has 1024 bits, fewer than 2048"));
+    let sub = super::pki::ca_params("sub").signed_by(&weak, &root.issuer()).expect("signed");
+    let message = Folder::trusting(&[&sub]).fatal();
+    assert!(message.contains("has 1024 bits"), "{message}");
+}
+
+#[test]
+fn a_curve_or_digest_outside_the_accepted_ones_is_refused() {
+    let root = Ca::root("root");
+    let p521 = || KeyPair::generate_for(&PKCS_ECDSA_P521_SHA512).expect("key");
+    let leaf = root.leaf_of(p521(), "ads", |_| {});
+    let (label, text) = refused(verdict(&trusting(&root), &leaf.cert, &[]));
+    assert_eq!(label, "unsupported_algorithm");
+    assert_eq!(text, "the certificate of \"CN=ads\" has a key of ECDSA P-521, which is not accepted");
+    let sub = root.certify("sub", p521(), |_| {});
+    let (label, text) = refused(verdict(&trusting(&root), &sub.leaf("ads").cert, &[&sub.cert]));
+    assert_eq!(label, "unsupported_algorithm");
+    assert!(text.contains("\"CN=sub\" has a key of ECDSA P-521"), "{text}");
+}
+
+#[test]
+fn sha1_is_refused() {
+    let root = Ca::root("root");
+    let folder = Folder::new();
+    let key = folder.write("root.key", root.key.serialize_pem());
+    let cert = folder.write("root.pem", root.cert.pem());
+    let script = "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null -subj /CN=ads 2>/dev/null \
+        | openssl x509 -req -sha1 -CA \"$0\" -CAkey \"$1\" -CAcreateserial -CAserial \"$0.srl\" -days 1 \
+            -extfile \"$2\" -outform DER 2>/dev/null";
+    let extensions = folder.write("ext", "basicConstraints=CA:FALSE\n");
+    let output = std::process::Command::new("sh")
+        .args(["-c", script])
+        .args([&cert, &key, &extensions])
+        .output()
+        .expect("openssl");
+    let der = CertificateDer::from(output.stdout);
+    let soon = std::time::SystemTime::now() + Duration::from_secs(60);
+    let anchor = Ca::self_signed("root", KeyPair::from_pem(&root.key.serialize_pem()).expect("key"), |params| {
+        params.not_before = date_time_ymd(2000, 1, 1);
+        params.not_after = date_time_ymd(2999, 1, 1);
+    });
+    let material = Folder::trusting(&[&anchor.cert]).material();
+    let reason = material.verify(&der, &[], Usage::Client, soon).expect_err("refused").reason;
+    assert_eq!(
+        reason.to_string(),
+        "the certificate of \"CN=ads\" is signed with ECDSA and SHA-1, which is not accepted"
+    );
 }

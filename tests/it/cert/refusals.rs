@@ -332,6 +332,17 @@ fn certificates_made_to_form_very_many_paths_are_refused_early() {
 }
 
 #[test]
+fn bytes_that_are_no_certificate_are_malformed() {
+    let root = Ca::root("root");
+    let material = trusting(&root);
+    let trailing = [root.leaf("ads").cert.der().as_ref(), &[0]].concat();
+    for der in [&b""[..], b"0", &[0x30, 0x80, 0, 0], &trailing] {
+        let refusal = material.verify(&CertificateDer::from(der), &[], Usage::Client, now()).expect_err("refused");
+        assert_eq!((refusal.reason.label(), refusal.certificate), ("malformed", None), "{der:?}");
+    }
+}
+
+#[test]
 fn refusals_map_to_the_fitting_alert() {
     use rustls::CertificateError;
     let root = Ca::root("root");

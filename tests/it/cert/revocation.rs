@@ -6,8 +6,8 @@ use mantlet::config::{OnUnknown, RevocationDepth};
 use mantlet::x509::Usage;
 use proptest::prelude::*;
 use rcgen::{
-    CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope, Issuer, KeyPair, KeyUsagePurpose, SerialNumber,
-    date_time_ymd,
+    CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope, Issuer, KeyPair, KeyUsagePurpose, RevocationReason,
+    SerialNumber, date_time_ymd,
 };
 
 use super::pki::{Ca, Folder, Leaf, crl_params, now, refused, verdict, verdict_at};
@@ -196,6 +196,82 @@ fn a_hundred_thousand_entries_are_found_quickly() {
         assert!(verdict(&material, &good.cert, &[]).is_ok());
     }
     assert!(started.elapsed() < Duration::from_secs(2), "a scan of the list would take far longer");
+}
+
+#[test]
+fn every_entry_withdraws_whatever_its_reason() {
+    let root = Ca::root("root");
+    for (reason, name) in [
+        (Some(RevocationReason::CertificateHold), " (certificateHold)"),
+        (Some(RevocationReason::RemoveFromCrl), " (removeFromCRL)"),
+        (None, ""),
+    ] {
+        let crl = root.crl_with(&[SERIAL], |crl| crl.revoked_certs[0].reason_code = reason);
+        let material = Folder::trusting(&[&root.cert]).revoking(&[&crl]).material();
+        let (label, text) = refused(verdict(&material, &numbered(&root, SERIAL).cert, &[]));
+        assert_eq!(label, "revoked");
+        assert!(text.ends_with(&format!("2029-06-01T00:00:00Z{name}")), "{text}");
+    }
+}
+
+fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let content = parts.concat();
+    let length = u8::try_from(content.len()).expect("short");
+    let header = if length < 0x80 { vec![tag, length] } else { vec![tag, 0x81, length] };
+    [header, content].concat()
+}
+
+/// A CRL of "root" whose `TBSCertList` has the given fields around algorithm, issuer and thisUpdate.
+fn hand_made(root: &Ca, version: &[u8], rest: &[&[u8]]) -> Vec<u8> {
+    use rcgen::SigningKey as _;
+    let algorithm = tlv(0x30, &[&tlv(0x06, &[&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]])]);
+    let attribute = tlv(0x30, &[&tlv(0x06, &[&[0x55, 4, 3]]), &tlv(0x0c, &[b"root"])]);
+    let issuer = tlv(0x30, &[&tlv(0x31, &[&attribute])]);
+    let this_update = tlv(0x17, &[b"291231000000Z"]);
+    let tbs = tlv(0x30, &[version, &algorithm, &issuer, &this_update, &rest.concat()]);
+    let signature = root.key.sign(&tbs).expect("signed");
+    tlv(0x30, &[&tbs, &algorithm, &tlv(0x03, &[&[0], &signature])])
+}
+
+#[test]
+fn crls_outside_the_profile_are_refused_with_the_section() {
+    let root = Ca::root("root");
+    let mut folder = Folder::trusting(&[&root.cert]).revoking(&[]);
+    let next_update = tlv(0x17, &[b"300102000000Z"]);
+    let version2 = tlv(0x02, &[&[1]]);
+    let extension =
+        |oid: &[u8], value: &[u8]| tlv(0x30, &[&tlv(0x06, &[oid]), &tlv(0x01, &[&[0xff]]), &tlv(0x04, &[value])]);
+    let extensions = |list: &[&[u8]]| tlv(0xa0, &[&tlv(0x30, list)]);
+    let number = tlv(0x30, &[&tlv(0x06, &[&[0x55, 0x1d, 0x14]]), &tlv(0x04, &[&[2, 1, 1]])]);
+    let delta = extensions(&[&number, &extension(&[0x55, 0x1d, 0x1b], &[2, 1, 1])]);
+    let unknown = extensions(&[&number, &extension(&[0x2a, 3], &[5, 0])]);
+    let plain = extensions(&[&number]);
+    let cases = [
+        (
+            hand_made(&root, &[], &[&next_update]),
+            "version 1 CRL, expected version 2 with a CRL number (RFC 5280 section 5.1.2.1)",
+        ),
+        (
+            hand_made(&root, &version2, &[&plain]),
+            "no nextUpdate, so nothing says how long it holds (RFC 5280 section 5.1.2.5)",
+        ),
+        (
+            hand_made(&root, &version2, &[&next_update, &delta]),
+            "a delta CRL (RFC 5280 section 5.2.4), expected a complete CRL",
+        ),
+        (
+            hand_made(&root, &version2, &[&next_update, &unknown]),
+            "a critical extension that is not understood (RFC 5280 section 5.2)",
+        ),
+    ];
+    for (crl, message) in cases {
+        let path = folder.write("made.crl", crl);
+        folder.revocation().sources = vec![path];
+        assert!(folder.fatal().ends_with(message), "{}", folder.fatal());
+    }
+    let path = folder.write("made.crl", hand_made(&root, &version2, &[&next_update, &plain]));
+    folder.revocation().sources = vec![path];
+    assert_eq!(folder.material().crls().count(), 1);
 }
 
 proptest! {

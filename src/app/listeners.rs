@@ -12,13 +12,13 @@ use crate::admin::ListenerStatus;
 use crate::config::{self, Config};
 use crate::net::{Address, Listener, Workers};
 use crate::policy::Policy;
+use crate::proxy::ListenerContext;
 use crate::proxy::Shared;
 use crate::proxy::connections::{Connections, Direction, EndReason, Live, Phase};
 use crate::proxy::inbound::{Inbound, InboundRules};
 use crate::proxy::metrics::ProxyMetrics;
 use crate::proxy::outbound::Outbound;
 use crate::proxy::upstream::{Target, Upstream};
-use crate::proxy::ListenerContext;
 use crate::tls::{Acceptor, Connector, PreparedClient, PreparedServer};
 use crate::x509::TrustMaterial;
 
@@ -110,12 +110,14 @@ impl Listeners {
 
     /// The names and addresses that a configuration needs bound: new listeners and those whose address is another.
     pub(super) fn unbound<'a>(&self, config: &'a Config) -> Vec<(&'a str, &'a Address)> {
-        let inbound = config.inbound.iter().filter(|new| {
-            self.inbound.get(&new.name.value).is_none_or(|running| running.config.listen != new.listen)
-        });
-        let outbound = config.outbound.iter().filter(|new| {
-            self.outbound.get(&new.name.value).is_none_or(|running| running.config.listen != new.listen)
-        });
+        let inbound = config
+            .inbound
+            .iter()
+            .filter(|new| self.inbound.get(&new.name.value).is_none_or(|running| running.config.listen != new.listen));
+        let outbound = config
+            .outbound
+            .iter()
+            .filter(|new| self.outbound.get(&new.name.value).is_none_or(|running| running.config.listen != new.listen));
         let inbound = inbound.map(|new| (new.name.value.as_str(), &new.listen.value));
         inbound.chain(outbound.map(|new| (new.name.value.as_str(), &new.listen.value))).collect()
     }
@@ -133,7 +135,11 @@ impl Listeners {
         }
         let connections = &making.shared.connections;
         retain(&mut self.inbound, |name| making.config.inbound.iter().any(|kept| kept.name.value == name), connections);
-        retain(&mut self.outbound, |name| making.config.outbound.iter().any(|kept| kept.name.value == name), connections);
+        retain(
+            &mut self.outbound,
+            |name| making.config.outbound.iter().any(|kept| kept.name.value == name),
+            connections,
+        );
         for PreparedInbound { config, service, rules, listener } in prepared.inbound {
             let before = self.inbound.get(&config.name.value);
             if before.is_some_and(|before| before.config.protocol != config.protocol) {
@@ -214,11 +220,7 @@ impl Running<config::Inbound, Inbound> {
     }
 }
 
-fn retain<C, S>(
-    running: &mut HashMap<String, Running<C, S>>,
-    kept: impl Fn(&str) -> bool,
-    connections: &Connections,
-) {
+fn retain<C, S>(running: &mut HashMap<String, Running<C, S>>, kept: impl Fn(&str) -> bool, connections: &Connections) {
     running.retain(|name, running| {
         let keep = kept(name);
         if !keep {
@@ -284,7 +286,8 @@ fn inbound(
     let upstream = match running.filter(|running| is_same(&running.config)) {
         Some(running) => Arc::clone(&running.rules().upstream),
         None => {
-            let target = Target::Service { address: config.forward_to.value.clone(), app_protocol: config.app_protocol };
+            let target =
+                Target::Service { address: config.forward_to.value.clone(), app_protocol: config.app_protocol };
             upstream(making, target, &context)
         }
     };
@@ -310,8 +313,7 @@ fn outbound(
     let metrics = making.metrics.listener(&config.name.value, Direction::Outbound);
     let context = ListenerContext::new(&config.name.value, Direction::Outbound, metrics, &making.shared);
     let min_version = making.config.tls.min_version;
-    let connector =
-        Connector::new(making.material, config.expect.clone(), config.server_name.as_deref(), min_version)?;
+    let connector = Connector::new(making.material, config.expect.clone(), config.server_name.as_deref(), min_version)?;
     let target = Target::Peer { endpoint: config.connect_to.value.clone(), connector, hop: config.hop };
     let upstream = upstream(making, target, &context);
     let place = running.map(|running| Arc::clone(&running.service.load().upstream));

@@ -145,7 +145,13 @@ impl App {
     /// Often enough for the shortest timeout to be kept within a quarter of it.
     fn sweep_interval(&self) -> Duration {
         let timeouts = &self.config.timeouts;
-        let all = [timeouts.request_header, timeouts.idle, timeouts.upstream_idle, timeouts.drain, timeouts.max_connection_age];
+        let all = [
+            timeouts.request_header,
+            timeouts.idle,
+            timeouts.upstream_idle,
+            timeouts.drain,
+            timeouts.max_connection_age,
+        ];
         let shortest = all.into_iter().min().unwrap_or(Duration::from_secs(1));
         (shortest / 4).clamp(Duration::from_millis(20), Duration::from_millis(500))
     }

@@ -63,14 +63,23 @@ impl App {
             access_log: config.log.access,
             own_name: material.own.as_ref().map(|own| own.names.to_string().into()),
         };
-        let making =
-            Making { config: &config, material: &material, shared, metrics: &self.metrics, workers: &self.workers, all };
+        let making = Making {
+            config: &config,
+            material: &material,
+            shared,
+            metrics: &self.metrics,
+            workers: &self.workers,
+            all,
+        };
         let prepared = self.listeners.prepare(&making, &mut bound)?;
         // From here on nothing can fail.
         self.listeners.install(prepared, &making);
         self.install_admin(&config, admin);
         self.refusals.set_trusted_anchors(&material.anchors);
-        if config.runtime != self.config.runtime || config.log.level != self.config.log.level || config.log.format != self.config.log.format {
+        if config.runtime != self.config.runtime
+            || config.log.level != self.config.log.level
+            || config.log.format != self.config.log.format
+        {
             warn!("[runtime] and the log's level and format take effect at the next start");
         }
         self.config = config;
@@ -136,7 +145,14 @@ impl App {
         let cut = self.connections.judge_again(|live| {
             let reason = self.withdrawn(live, now, &mut verdicts.borrow_mut())?;
             let peer = live.peer.as_ref().map(|peer| peer.identity.to_string());
-            warn!(listener = &*live.listener, direction = live.direction.label(), peer, peer.address = live.peer_address, reason = reason.label(), "connection cut");
+            warn!(
+                listener = &*live.listener,
+                direction = live.direction.label(),
+                peer,
+                peer.address = live.peer_address,
+                reason = reason.label(),
+                "connection cut"
+            );
             Some((Phase::Cut, reason))
         });
         if cut > 0 {

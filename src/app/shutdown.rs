@@ -44,7 +44,8 @@ impl App {
         if direction == Direction::Inbound {
             self.listeners.stop_accepting(Direction::Inbound);
         }
-        let accepted = |live: &Live| live.direction == direction && live.peer.is_some() == (direction == Direction::Inbound);
+        let accepted =
+            |live: &Live| live.direction == direction && live.peer.is_some() == (direction == Direction::Inbound);
         loop {
             self.connections.judge_again(|live| accepted(live).then_some((Phase::Draining, EndReason::Shutdown)));
             let left = self.connections.list().into_iter().filter(|live| accepted(live)).count();
@@ -52,7 +53,11 @@ impl App {
                 return;
             }
             if Instant::now() >= deadline {
-                warn!(direction = direction.label(), connections = left, "the drain timeout has passed; what is left is cut");
+                warn!(
+                    direction = direction.label(),
+                    connections = left,
+                    "the drain timeout has passed; what is left is cut"
+                );
                 return;
             }
             sweep.tick().await;

@@ -28,8 +28,8 @@ pub enum LoggingError {
 /// # Errors
 /// [`LoggingError`]
 pub fn start_logging(log: &Log) -> Result<(), LoggingError> {
-    let filter = EnvFilter::try_new(&log.level)
-        .map_err(|source| LoggingError::Level { level: log.level.clone(), source })?;
+    let filter =
+        EnvFilter::try_new(&log.level).map_err(|source| LoggingError::Level { level: log.level.clone(), source })?;
     let is_terminal = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let started = match log.format {

@@ -12,7 +12,7 @@ use super::instant::system_time;
 use super::{RefusalReason, TrustMaterial, Usage};
 
 /// Most steps that the search for a path may take. An honest chain with two cross-signed alternatives takes about ten.
-const MAX_STEPS: usize = 64;
+const MAX_STEPS: usize = 32;
 /// webpki's own limit of intermediates in a path.
 const MAX_INTERMEDIATES: usize = 6;
 
@@ -22,8 +22,8 @@ pub(super) fn bound_paths(
     presented: &[CertificateDer<'_>],
     pool: &[CertificateDer<'_>],
 ) -> Result<(), RefusalReason> {
-    // Four can be ordered in 64 ways at most, and the configured are the operator's own.
-    if presented.len() <= 4 {
+    // Three take 15 steps at most, and the configured are the operator's own.
+    if presented.len() <= 3 {
         return Ok(());
     }
     let parsed: Vec<EndEntityCert<'_>> = pool.iter().filter_map(|der| EndEntityCert::try_from(der).ok()).collect();

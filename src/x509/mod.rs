@@ -29,7 +29,7 @@ pub use crl::CrlInfo;
 pub use details::{CertificateDetails, CertificateFile, CertificateFileError};
 pub use instant::Instant;
 pub use material::{MaterialPart, MaterialProblem, MaterialSources, RevocationSources, TrustMaterial};
-pub use names::proves_name;
+pub use names::{presented_names, proves_name};
 pub use path::{Usage, VerifiedPath};
 pub use refusal::{Refusal, RefusalReason};
 pub use serial::{SerialNumber, SerialNumberError};

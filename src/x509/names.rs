@@ -5,10 +5,12 @@ use webpki::EndEntityCert;
 
 use crate::identity::{PeerPattern, ProvenNames};
 
+use super::CertificateDetails;
+
 /// True where the end entity proves one of the names that `expected` stands for.
 ///
 /// An expected DNS name may also be covered by a wildcard of the certificate (RFC 6125 section 6.4.3: the leftmost label
-/// alone). SPIFFE IDs and IP addresses are compared exactly, and a wildcard on the expecting side is met by a name of the
+/// alone, with at least two labels after it). SPIFFE IDs and IP addresses are compared exactly, and a wildcard on the expecting side is met by a name of the
 /// certificate only, never by another wildcard. The common name does not count.
 pub fn proves_name(end_entity: &CertificateDer<'_>, expected: &PeerPattern, names: &ProvenNames) -> bool {
     expected.matches_names(names)
@@ -16,6 +18,15 @@ pub fn proves_name(end_entity: &CertificateDer<'_>, expected: &PeerPattern, name
             PeerPattern::Dns(name) => is_valid_for(end_entity, name),
             _ => false,
         }
+}
+
+/// Every subject alternative name of a certificate with its kind, for messages; wildcards, which identify no peer, included.
+pub fn presented_names(certificate: &CertificateDer<'_>) -> String {
+    let names = CertificateDetails::from_der(certificate).map(|details| details.subject_alternative_names);
+    match names {
+        Ok(names) if !names.is_empty() => names.join(", "),
+        _ => "without a subject alternative name".to_owned(),
+    }
 }
 
 fn is_valid_for(end_entity: &CertificateDer<'_>, name: &str) -> bool {

@@ -10,7 +10,8 @@ fn a_request_travels_through_two_sidecars_and_the_service_learns_who_called() {
     assert_eq!(status, 200, "{body}");
     let seen: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!((seen["method"].as_str(), seen["path"].as_str()), (Some("GET"), Some("/ads?near=here")));
-    let peers: Vec<_> = seen["headers"].as_array().unwrap().iter().filter(|header| header[0] == "x-mantlet-peer").collect();
+    let peers: Vec<_> =
+        seen["headers"].as_array().unwrap().iter().filter(|header| header[0] == "x-mantlet-peer").collect();
     assert_eq!(peers.len(), 1);
     assert_eq!(peers[0][1], mesh.caller.spiffe);
 }

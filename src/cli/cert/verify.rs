@@ -15,7 +15,7 @@ use crate::config::{OnUnknown, RevocationDepth};
 use crate::identity::{PeerPattern, ProvenNames};
 use crate::x509::{
     CertificateFile, CertificateInfo, Instant, MaterialProblem, MaterialSources, Refusal, RefusalReason,
-    RevocationSources, TrustMaterial, Usage, VerifiedPath, proves_name,
+    RevocationSources, TrustMaterial, Usage, VerifiedPath, presented_names, proves_name,
 };
 
 use super::{info_json, print, print_json, unusable};
@@ -130,7 +130,8 @@ fn judge(
     if let Some(expected) = &args.name {
         let info = &trusted.path.end_entity;
         if !proves_name(end_entity, expected, &info.names) {
-            let reason = RefusalReason::NameMismatch { expected: expected.to_string(), found: all_names(&info.names) };
+            let reason =
+                RefusalReason::NameMismatch { expected: expected.to_string(), found: presented_names(end_entity) };
             return Err(Box::new(Refusal { certificate: Some(Box::new(info.clone())), reason }));
         }
     }
@@ -155,7 +156,7 @@ fn all_names(names: &ProvenNames) -> String {
     let spiffe = names.spiffe_id.iter().map(ToString::to_string);
     let addresses = names.ip_addresses.iter().map(ToString::to_string);
     let all: Vec<String> = spiffe.chain(names.dns_names.iter().cloned()).chain(addresses).collect();
-    if all.is_empty() { "without a name of its own".to_owned() } else { all.join(", ") }
+    all.join(", ")
 }
 
 fn problem_text(problem: &MaterialProblem) -> String {

@@ -135,3 +135,57 @@ fn minimal(mut serial: &[u8]) -> &[u8] {
     }
     serial
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed(entries: &[(&[u8], u64, Option<u8>)]) -> Serials {
+        let mut serials = Serials::default();
+        for (serial, since, reason) in entries {
+            serials.push(serial, *since, *reason);
+        }
+        serials.seal();
+        serials
+    }
+
+    #[test]
+    fn serial_numbers_are_found_whatever_their_length_and_order() {
+        let serials =
+            sealed(&[(&[9, 9], 5, Some(1)), (&[1], 6, None), (&[1, 2], 7, Some(4)), (&[0, 0x80], 8, Some(9))]);
+        let found = |serial: &[u8]| serials.find(serial).map(|entry| entry.reason);
+        assert_eq!(found(&[9, 9]), Some(Some("keyCompromise")));
+        assert_eq!(found(&[1, 2]), Some(Some("superseded")));
+        assert_eq!(found(&[1]), Some(None));
+        assert_eq!(found(&[0, 0x80]), Some(Some("privilegeWithdrawn")));
+        for absent in [&[][..], &[0x80], &[2], &[1, 3], &[0, 1, 2, 3], &[9, 9, 9]] {
+            assert_eq!(found(absent), None, "{absent:?}");
+        }
+    }
+
+    #[test]
+    fn a_longer_writing_of_a_serial_number_hides_nothing() {
+        let serials = sealed(&[(&[0, 0, 5], 1, None)]);
+        assert!(serials.find(&[5]).is_some());
+        assert!(serials.find(&[0, 5]).is_some());
+        assert!(serials.find(&[0, 0x85]).is_none());
+    }
+
+    #[test]
+    fn the_earliest_of_several_entries_stays() {
+        let serials = sealed(&[(&[5], 300, Some(4)), (&[4], 1, None), (&[5], 200, Some(1))]);
+        assert_eq!(serials.len(), 2);
+        assert_eq!(serials.find(&[5]), Some(Entry { since: system_time(200), reason: Some("keyCompromise") }));
+    }
+
+    #[test]
+    fn an_entry_costs_its_serial_number_and_five_octets() {
+        let mut serials = Serials::default();
+        for number in (0..10_000u128).rev() {
+            serials.push(&(number | 1 << 120).to_be_bytes(), 0, None);
+        }
+        serials.seal();
+        assert_eq!((serials.len(), serials.groups.len()), (10_000, 1));
+        assert!(serials.groups[0].records.capacity() <= 10_000 * 21 + 64);
+    }
+}

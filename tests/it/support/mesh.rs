@@ -28,7 +28,8 @@ impl Mesh {
         let (caller, callee) = (pki.issue("gateway"), pki.issue("adservice"));
         let service = Service::start();
         let inbound = Sidecar::start(&inbound(&pki, &callee, service.address, &[&caller.spiffe], inbound_keys, tables));
-        let outbound = Sidecar::start(&outbound(&pki, &caller, inbound.address("ads"), &callee.spiffe, outbound_keys, tables));
+        let outbound =
+            Sidecar::start(&outbound(&pki, &caller, inbound.address("ads"), &callee.spiffe, outbound_keys, tables));
         Self { pki, caller, callee, service, inbound, outbound }
     }
 
@@ -44,7 +45,14 @@ impl Mesh {
 }
 
 /// The configuration of an inbound sidecar whose listener is named "ads".
-pub(crate) fn inbound(pki: &Pki, own: &Issued, service: SocketAddr, allow: &[&str], keys: &str, tables: &str) -> String {
+pub(crate) fn inbound(
+    pki: &Pki,
+    own: &Issued,
+    service: SocketAddr,
+    allow: &[&str],
+    keys: &str,
+    tables: &str,
+) -> String {
     let identity = identity(pki, own);
     format!(
         "{identity}[[inbound]]\nname = \"ads\"\nlisten = \"127.0.0.1:0\"\nforward_to = \"{service}\"\nallow = {allow:?}\n{keys}\n\

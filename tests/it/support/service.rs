@@ -107,9 +107,11 @@ async fn describe(request: Request<Incoming>) -> Body {
         .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
         .collect();
     let authority = head.uri.authority().map(ToString::to_string);
-    let (method, path, version) = (head.method.to_string(), head.uri.path_and_query().unwrap().to_string(), format!("{:?}", head.version));
+    let (method, path, version) =
+        (head.method.to_string(), head.uri.path_and_query().unwrap().to_string(), format!("{:?}", head.version));
     let Ok(body) = body.collect().await else { return whole("broken") };
-    let trailers: Vec<String> = body.trailers().map(|trailers| trailers.keys().map(ToString::to_string).collect()).unwrap_or_default();
+    let trailers: Vec<String> =
+        body.trailers().map(|trailers| trailers.keys().map(ToString::to_string).collect()).unwrap_or_default();
     let length = body.to_bytes().len();
     let described = json!({
         "method": method, "path": path, "version": version, "authority": authority, "headers": headers,
@@ -144,7 +146,8 @@ pub(crate) fn raw(address: SocketAddr, request: &[u8]) -> String {
 
 /// A GET over plaintext HTTP/1.1: the status and the body.
 pub(crate) fn get(address: SocketAddr, path: &str) -> (u16, String) {
-    let answer = raw(address, format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes());
+    let answer =
+        raw(address, format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes());
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
     let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");

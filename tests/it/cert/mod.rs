@@ -1,0 +1,7 @@
+//! Certificates: loading, path validation, revocation, and the command line over them.
+
+mod command;
+mod loading;
+mod pki;
+mod refusals;
+mod revocation;

@@ -1,0 +1,276 @@
+//! A PKI made for one test, whose present is [`now`]: 2030, so that nothing depends on the clock.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use mantlet::config::{OnUnknown, RevocationDepth};
+use mantlet::x509::{
+    MaterialProblem, MaterialSources, RefusalReason, RevocationSources, TrustMaterial, Usage, VerifiedPath,
+};
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, CertificateRevocationList, CertificateRevocationListParams,
+    DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    RevocationReason, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+};
+use rustls_pki_types::CertificateDer;
+use tempfile::TempDir;
+
+/// 2030-01-01T00:00:00Z
+pub(super) fn now() -> SystemTime {
+    date_time_ymd(2030, 1, 1).into()
+}
+
+/// A CA with its key.
+pub(super) struct Ca {
+    pub(super) params: CertificateParams,
+    pub(super) key: KeyPair,
+    pub(super) cert: Certificate,
+}
+
+/// An end entity with its key.
+pub(super) struct Leaf {
+    pub(super) key: KeyPair,
+    pub(super) cert: Certificate,
+}
+
+fn params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.not_before = date_time_ymd(2029, 1, 1);
+    params.not_after = date_time_ymd(2031, 1, 1);
+    params.use_authority_key_identifier_extension = true;
+    params
+}
+
+pub(super) fn ca_params(name: &str) -> CertificateParams {
+    let mut params = params(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+pub(super) fn spiffe(id: &str) -> SanType {
+    SanType::URI(id.try_into().expect("IA5"))
+}
+
+pub(super) fn dns(name: &str) -> SanType {
+    SanType::DnsName(name.try_into().expect("IA5"))
+}
+
+impl Ca {
+    pub(super) fn root(name: &str) -> Self {
+        Self::root_with(name, |_| {})
+    }
+
+    pub(super) fn root_with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        Self::self_signed(name, KeyPair::generate().expect("key"), change)
+    }
+
+    pub(super) fn self_signed(name: &str, key: KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = ca_params(name);
+        change(&mut params);
+        let cert = params.self_signed(&key).expect("signed");
+        Self { params, key, cert }
+    }
+
+    pub(super) fn issuer(&self) -> Issuer<'_, &KeyPair> {
+        Issuer::from_params(&self.params, &self.key)
+    }
+
+    pub(super) fn sub(&self, name: &str) -> Self {
+        self.sub_with(name, |_| {})
+    }
+
+    pub(super) fn sub_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        self.certify(name, KeyPair::generate().expect("key"), change)
+    }
+
+    /// The same name and key may be certified by several CAs.
+    pub(super) fn certify(&self, name: &str, key: KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Self {
+        let mut params = ca_params(name);
+        change(&mut params);
+        let cert = params.signed_by(&key, &self.issuer()).expect("signed");
+        Self { params, key, cert }
+    }
+
+    pub(super) fn leaf(&self, name: &str) -> Leaf {
+        self.leaf_with(name, |_| {})
+    }
+
+    pub(super) fn leaf_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
+        self.leaf_of(KeyPair::generate().expect("key"), name, change)
+    }
+
+    pub(super) fn leaf_of(&self, key: KeyPair, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
+        let mut params = params(name);
+        params.subject_alt_names = vec![spiffe(&format!("spiffe://fm/{name}"))];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        change(&mut params);
+        let cert = params.signed_by(&key, &self.issuer()).expect("signed");
+        Leaf { key, cert }
+    }
+
+    /// Valid from one day before [`now`] to one day after it.
+    pub(super) fn crl(&self, serials: &[&[u8]]) -> CertificateRevocationList {
+        self.crl_with(serials, |_| {})
+    }
+
+    pub(super) fn crl_with(
+        &self,
+        serials: &[&[u8]],
+        change: impl FnOnce(&mut CertificateRevocationListParams),
+    ) -> CertificateRevocationList {
+        let mut params = crl_params(serials);
+        change(&mut params);
+        params.signed_by(&self.issuer()).expect("signed")
+    }
+}
+
+pub(super) fn crl_params(serials: &[&[u8]]) -> CertificateRevocationListParams {
+    CertificateRevocationListParams {
+        this_update: date_time_ymd(2029, 12, 31),
+        next_update: date_time_ymd(2030, 1, 2),
+        crl_number: SerialNumber::from(7),
+        issuing_distribution_point: None,
+        revoked_certs: serials.iter().map(|serial| revoked(serial)).collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    }
+}
+
+pub(super) fn revoked(serial: &[u8]) -> RevokedCertParams {
+    RevokedCertParams {
+        serial_number: SerialNumber::from_slice(serial),
+        revocation_time: date_time_ymd(2029, 6, 1),
+        reason_code: Some(RevocationReason::KeyCompromise),
+        invalidity_date: None,
+    }
+}
+
+/// A folder of files that trust material is loaded from.
+pub(super) struct Folder {
+    dir: TempDir,
+    pub(super) sources: MaterialSources,
+}
+
+impl Folder {
+    pub(super) fn new() -> Self {
+        let sources = MaterialSources {
+            certificate: None,
+            private_key: None,
+            anchors: Vec::new(),
+            intermediates: Vec::new(),
+            max_depth: 4,
+            revocation: None,
+        };
+        Self { dir: tempfile::tempdir().expect("folder"), sources }
+    }
+
+    /// With the given anchors in one file.
+    pub(super) fn trusting(anchors: &[&Certificate]) -> Self {
+        let mut folder = Self::new();
+        let text: String = anchors.iter().map(|anchor| anchor.pem()).collect();
+        let path = folder.write("anchors.pem", &text);
+        folder.sources.anchors.push(path);
+        folder
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(super) fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.dir.path().join(name);
+        fs::write(&path, contents).expect("written");
+        path
+    }
+
+    pub(super) fn write_key(&self, name: &str, contents: &str) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.write(name, contents);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("mode");
+        path
+    }
+
+    pub(super) fn own(&mut self, leaf: &Leaf, issuers: &[&Certificate]) {
+        let chain: String = std::iter::once(&leaf.cert).chain(issuers.iter().copied()).map(Certificate::pem).collect();
+        self.sources.certificate = Some(self.write("own.pem", chain));
+        self.sources.private_key = Some(self.write_key("own.key", &leaf.key.serialize_pem()));
+    }
+
+    pub(super) fn intermediates(mut self, intermediates: &[&Certificate]) -> Self {
+        let text: String = intermediates.iter().map(|intermediate| intermediate.pem()).collect();
+        let path = self.write("intermediates.pem", &text);
+        self.sources.intermediates.push(path);
+        self
+    }
+
+    /// Each CRL in a file of its own; deny all that is unknown.
+    pub(super) fn revoking(mut self, crls: &[&CertificateRevocationList]) -> Self {
+        let write = |(index, crl): (usize, &&CertificateRevocationList)| {
+            self.write(&format!("{index}.crl"), crl.pem().expect("PEM"))
+        };
+        let sources = crls.iter().enumerate().map(write).collect();
+        self.sources.revocation = Some(RevocationSources {
+            sources,
+            grace: Duration::from_secs(3600),
+            on_stale: OnUnknown::Deny,
+            on_missing: OnUnknown::Deny,
+            depth: RevocationDepth::Chain,
+        });
+        self
+    }
+
+    pub(super) fn revocation(&mut self) -> &mut RevocationSources {
+        self.sources.revocation.as_mut().expect("revoking")
+    }
+
+    pub(super) fn load(&self) -> Result<(TrustMaterial, Vec<MaterialProblem>), Vec<MaterialProblem>> {
+        TrustMaterial::load_at(&self.sources, now())
+    }
+
+    #[track_caller]
+    pub(super) fn material(&self) -> TrustMaterial {
+        self.load().expect("usable").0
+    }
+
+    /// The message of the one fatal problem.
+    #[track_caller]
+    pub(super) fn fatal(&self) -> String {
+        let problems = self.load().expect_err("a fatal problem");
+        let fatal: Vec<_> = problems.iter().filter(|problem| problem.fatal).collect();
+        assert_eq!(fatal.len(), 1, "{problems:#?}");
+        assert!(!fatal[0].remedy.is_empty());
+        fatal[0].message.clone()
+    }
+}
+
+/// The verdict on a client's chain.
+pub(super) fn verdict(
+    material: &TrustMaterial,
+    end_entity: &Certificate,
+    presented: &[&Certificate],
+) -> Result<VerifiedPath, RefusalReason> {
+    verdict_at(material, end_entity, presented, Usage::Client, now())
+}
+
+pub(super) fn verdict_at(
+    material: &TrustMaterial,
+    end_entity: &Certificate,
+    presented: &[&Certificate],
+    usage: Usage,
+    now: SystemTime,
+) -> Result<VerifiedPath, RefusalReason> {
+    let presented: Vec<CertificateDer<'_>> = presented.iter().map(|certificate| certificate.der().clone()).collect();
+    material.verify(end_entity.der(), &presented, usage, now).map_err(|refusal| refusal.reason)
+}
+
+/// The label and the sentence of a refusal.
+#[track_caller]
+pub(super) fn refused(verdict: Result<VerifiedPath, RefusalReason>) -> (&'static str, String) {
+    let reason = verdict.expect_err("refused");
+    assert!(!reason.hint().is_empty());
+    (reason.label(), reason.to_string())
+}

@@ -1,0 +1,4 @@
+//! The program `flea-market` from outside.
+
+mod services;
+mod support;

@@ -1,1 +1,3 @@
 //! What mantlet promises, tested from outside: one file for each topic.
+
+mod ca;

@@ -1,0 +1,433 @@
+//! `mantlet ca`: issuing, revoking and CRLs, with `openssl verify` as the judge.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const MANTLET: &str = env!("CARGO_BIN_EXE_mantlet");
+
+struct Ca {
+    folder: TempDir,
+}
+
+impl Ca {
+    fn new(options: &[&str]) -> Self {
+        let ca = Self { folder: tempfile::tempdir().expect("a folder") };
+        ca.ok(&[&["init", "--trust-domain", "test.internal"], options].concat());
+        ca
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join("pki").join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(MANTLET);
+        command.arg("ca").arg(args[0]).arg("--dir").arg(self.path("")).args(&args[1..]).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("runs")
+    }
+
+    /// The standard output of a command that must succeed.
+    fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// The standard error of a command that must fail.
+    fn refused(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert!(!output.status.success(), "{args:?} succeeded: {}", text(&output.stdout));
+        text(&output.stderr)
+    }
+
+    fn list(&self) -> Vec<Value> {
+        serde_json::from_str(&self.ok(&["list", "--json"])).expect("a JSON array")
+    }
+
+    fn ledger(&self) -> PathBuf {
+        self.path("authority/ledger.jsonl")
+    }
+
+    /// What `openssl verify` says of a chain, its CRLs checked at every depth.
+    fn judged(&self, name: &str, options: &[&str]) -> String {
+        let (chain, anchors, crl) = (self.path(&format!("{name}.pem")), self.path("ca.pem"), self.path("ca.crl"));
+        let mut command = Command::new("openssl");
+        command.args(["verify", "-x509_strict", "-crl_check_all"]).args(options);
+        command.arg("-CAfile").arg(anchors).arg("-CRLfile").arg(crl).arg("-untrusted").arg(&chain).arg(&chain);
+        let output = command.output().expect("openssl is installed");
+        text(&output.stdout) + &text(&output.stderr)
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn openssl(args: &[&str], file: &Path) -> String {
+    let output = Command::new("openssl").args(args).arg("-in").arg(file).output().expect("openssl is installed");
+    assert!(output.status.success(), "openssl {args:?} {}: {}", file.display(), text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn assert_pair_matches(folder: &Path, name: &str) {
+    let of_certificate = openssl(&["x509", "-noout", "-pubkey"], &folder.join(format!("{name}.pem")));
+    let of_key = openssl(&["pkey", "-pubout"], &folder.join(format!("{name}.key")));
+    assert_eq!(of_certificate, of_key, "{name}: key and certificate");
+}
+
+fn serial_of(file: &Path) -> String {
+    let line = openssl(&["x509", "-noout", "-serial"], file);
+    line.trim().trim_start_matches("serial=").to_ascii_lowercase()
+}
+
+fn crl_numbers(file: &Path) -> Vec<u64> {
+    let pem = fs::read_to_string(file).expect("a CRL");
+    let each = pem.split_inclusive("-----END X509 CRL-----\n").map(|one| {
+        let single = tempfile::NamedTempFile::new().expect("a file");
+        fs::write(single.path(), one).expect("written");
+        let number = openssl(&["crl", "-noout", "-crlnumber"], single.path());
+        u64::from_str_radix(number.trim().trim_start_matches("crlNumber=0x"), 16).expect("a number")
+    });
+    each.collect()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).expect("there").permissions().mode() & 0o777
+}
+
+fn assert_says(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is missing from: {message}");
+    }
+}
+
+#[test]
+fn a_certificate_is_good_until_it_is_revoked_and_the_next_crl_says_so() {
+    for algorithm in ["p256", "p384", "ed25519"] {
+        let ca = Ca::new(&["--algorithm", algorithm]);
+        ca.ok(&["issue", "--name", "ads", "--dns", "Ads.Internal", "--ip", "::1", "--algorithm", algorithm]);
+        ca.ok(&["issue", "--name", "users"]);
+        ca.ok(&["crl"]);
+        for purpose in ["sslclient", "sslserver"] {
+            assert_says(&ca.judged("ads", &["-purpose", purpose]), &["ads.pem: OK"]);
+        }
+        assert_says(&ca.judged("ads", &["-verify_hostname", "ads.internal"]), &["ads.pem: OK"]);
+        assert_says(&ca.judged("ads", &["-verify_ip", "::1"]), &["ads.pem: OK"]);
+        assert_says(
+            &openssl(&["x509", "-noout", "-text"], &ca.path("ads.pem")),
+            &["URI:spiffe://test.internal/ads", "Digital Signature", "Authority Key Identifier", "CA:FALSE"],
+        );
+
+        let pem = ca.path("ads.pem");
+        ca.ok(&["revoke", "--cert", pem.to_str().expect("UTF-8"), "--reason", "keyCompromise"]);
+        ca.ok(&["crl"]);
+        assert_says(&ca.judged("ads", &[]), &["error 23", "certificate revoked"]);
+        assert_says(&ca.judged("users", &[]), &["users.pem: OK"]);
+        let crl = openssl(&["crl", "-noout", "-text"], &ca.path("ca.crl"));
+        assert_says(&crl, &["Version 2", "Authority Key Identifier", "Key Compromise"]);
+        let states: Vec<_> = ca.list().iter().map(|entry| entry["state"].as_str().map(str::to_owned)).collect();
+        assert_eq!(states, [Some("revoked".to_owned()), Some("valid".to_owned())]);
+        assert_says(&ca.ok(&["list"]), &["SERIAL", "spiffe://test.internal/ads", "revoked (keyCompromise, "]);
+    }
+}
+
+#[test]
+fn usage_limits_what_a_certificate_is_good_for() {
+    let ca = Ca::new(&[]);
+    ca.ok(&["issue", "--name", "caller", "--usage", "client"]);
+    ca.ok(&["crl"]);
+    assert_says(&ca.judged("caller", &["-purpose", "sslclient"]), &["caller.pem: OK"]);
+    assert_says(&ca.judged("caller", &["-purpose", "sslserver"]), &["error 26"]);
+}
+
+#[test]
+fn validity_begins_a_little_early_and_ends_with_the_ttl_or_the_issuer() {
+    let ca = Ca::new(&["--ttl", "2h"]);
+    let issued: Value =
+        serde_json::from_str(&ca.ok(&["issue", "--name", "ads", "--ttl", "1h", "--json"])).expect("JSON");
+    let time =
+        |key: &str| humantime::parse_rfc3339(issued["certificate"][key].as_str().expect("text")).expect("a time");
+    assert_eq!(time("not_after"), time("not_before") + Duration::from_secs(3600 + 300));
+
+    let output = ca.run(&["issue", "--name", "users", "--ttl", "24h"]);
+    assert!(output.status.success());
+    assert_says(&text(&output.stderr), &["warning: the root certificate ends at", "and so does this one"]);
+    let dates = |name: &str| openssl(&["x509", "-noout", "-enddate"], &ca.path(name));
+    assert_eq!(dates("users.pem"), dates("ca.pem"));
+    assert_says(&ca.refused(&["issue", "--name", "users", "--ttl", "398d"]), &["--ttl 1year", "longer than the 397d"]);
+    assert_says(
+        &ca.refused(&["issue", "--name", "users", "--ttl", "10ms"]),
+        &["--ttl 10ms", "shorter than one second"],
+    );
+}
+
+#[test]
+fn an_intermediate_issues_while_the_root_key_is_away() {
+    let ca = Ca::new(&["--intermediate"]);
+    let (key, away) = (ca.path("authority/root.key"), ca.folder.path().join("root.key"));
+    fs::rename(&key, &away).expect("moved");
+    ca.ok(&["issue", "--name", "ads"]);
+    ca.ok(&["issue", "--name", "gateway"]);
+    assert_says(&ca.ok(&["crl"]), &["signed the intermediate's CRL number 1", "kept the root's CRL number 1"]);
+    assert_says(&ca.judged("ads", &[]), &["ads.pem: OK"]);
+    ca.ok(&["revoke", "--cert", ca.path("ads.pem").to_str().expect("UTF-8")]);
+    ca.ok(&["crl"]);
+    assert_says(&ca.judged("ads", &[]), &["error 23 at 0 depth"]);
+
+    // The intermediate itself: revoked at once in the ledger, and on the CRL only with the root key.
+    let intermediate = ca.path("authority/intermediate.pem");
+    ca.ok(&["revoke", "--cert", intermediate.to_str().expect("UTF-8"), "--reason", "cACompromise"]);
+    assert_says(&ca.refused(&["issue", "--name", "users"]), &["the intermediate certificate was revoked at"]);
+    assert_says(&ca.refused(&["crl"]), &["lacks serial", "bring the root key back to", "root.key"]);
+    fs::rename(&away, &key).expect("moved back");
+    ca.ok(&["crl"]);
+    assert_eq!(crl_numbers(&ca.path("ca.crl")), [3, 2]);
+    assert_says(&ca.judged("gateway", &[]), &["error 23 at 1 depth"]);
+}
+
+#[test]
+fn twenty_concurrent_issues_give_twenty_serials_and_a_whole_ledger() {
+    let ca = Ca::new(&[]);
+    let children: Vec<_> = (0..20)
+        .map(|n| ca.command(&["issue", "--name", &format!("s{n}")]).stdout(Stdio::null()).spawn().expect("spawned"))
+        .collect();
+    for mut child in children {
+        assert!(child.wait().expect("ended").success());
+    }
+    let listed = ca.list();
+    let serials: HashSet<_> = listed.iter().map(|entry| entry["serial"].as_str().expect("text")).collect();
+    assert_eq!((listed.len(), serials.len()), (20, 20));
+    for n in 0..20 {
+        assert!(serials.contains(&*serial_of(&ca.path(&format!("s{n}.pem")))), "s{n}");
+    }
+}
+
+#[test]
+fn concurrent_issues_of_one_name_leave_a_key_and_certificate_that_match() {
+    let ca = Ca::new(&[]);
+    let spawn = || ca.command(&["issue", "--name", "ads"]).stdout(Stdio::null()).spawn().expect("spawned");
+    for mut child in [(); 8].map(|()| spawn()) {
+        assert!(child.wait().expect("ended").success());
+    }
+    assert_pair_matches(&ca.path(""), "ads");
+}
+
+#[test]
+fn of_concurrent_inits_one_makes_the_authority_and_the_others_are_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ca = Ca { folder };
+    let spawn = || {
+        let mut command = ca.command(&["init", "--trust-domain", "test.internal"]);
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("spawned")
+    };
+    let outputs = [(); 8].map(|()| spawn()).map(|child| child.wait_with_output().expect("ended"));
+    assert_eq!(outputs.iter().filter(|output| output.status.success()).count(), 1);
+    for output in outputs.iter().filter(|output| !output.status.success()) {
+        assert_says(&text(&output.stderr), &["exists already, and an authority is never overwritten"]);
+    }
+    ca.ok(&["issue", "--name", "ads"]);
+    ca.ok(&["crl"]);
+    assert_says(&ca.judged("ads", &[]), &["ads.pem: OK"]);
+    let hidden = fs::read_dir(ca.path(""))
+        .expect("a folder")
+        .filter(|entry| entry.as_ref().is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with('.')));
+    assert_eq!(hidden.count(), 0, "nothing is left behind");
+}
+
+/// Kills `issue` at moments spread over its whole run. Every moment must be harmless, so none need be hit exactly.
+#[test]
+fn issue_killed_at_any_moment_leaves_no_certificate_without_a_record() {
+    const ROUNDS: u32 = 40;
+    let ca = Ca::new(&[]);
+    let begun = Instant::now();
+    ca.ok(&["issue", "--name", "warm"]);
+    let whole_run = begun.elapsed();
+    for round in 0..ROUNDS {
+        let mut child =
+            ca.command(&["issue", "--name", &format!("s{round}")]).stdout(Stdio::null()).spawn().expect("spawned");
+        let (begun, moment) = (Instant::now(), whole_run * round / ROUNDS);
+        while begun.elapsed() < moment && child.try_wait().expect("a child").is_none() {
+            thread::yield_now();
+        }
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+    }
+    let listed = ca.list();
+    let serials: HashSet<_> = listed.iter().map(|entry| entry["serial"].as_str().expect("text")).collect();
+    assert_eq!(serials.len(), listed.len(), "no serial twice");
+    for name in (0..ROUNDS).map(|round| format!("s{round}")).filter(|name| ca.path(&format!("{name}.pem")).exists()) {
+        assert!(serials.contains(&*serial_of(&ca.path(&format!("{name}.pem")))), "{name} was handed out unrecorded");
+        assert_pair_matches(&ca.path(""), &name);
+    }
+    for round in 0..ROUNDS {
+        ca.ok(&["issue", "--name", &format!("s{round}")]);
+    }
+    ca.ok(&["crl"]);
+    assert_says(&ca.judged("s0", &[]), &["s0.pem: OK"]);
+    assert_eq!(ca.list().len(), listed.len() + ROUNDS as usize);
+}
+
+#[test]
+fn a_torn_last_line_is_dropped_with_a_warning_and_a_corrupt_one_stops_everything() {
+    let ca = Ca::new(&[]);
+    ca.ok(&["issue", "--name", "ads"]);
+    let append = |line: &str| {
+        let mut file = fs::OpenOptions::new().append(true).open(ca.ledger()).expect("a ledger");
+        file.write_all(line.as_bytes()).expect("appended");
+    };
+    append("{\"event\":\"issued\",\"serial\":\"4f");
+    let output = ca.run(&["issue", "--name", "users"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_says(&text(&output.stderr), &["ledger.jsonl: the last line was torn by a crash and is dropped"]);
+    assert_eq!(ca.list().len(), 2);
+
+    append("nonsense\n");
+    for args in [&["issue", "--name", "x"][..], &["list"], &["crl"], &["revoke", "--serial", "01"]] {
+        assert_says(
+            &ca.refused(args),
+            &["authority/ledger.jsonl: line 5 is corrupt", "restore the file from a backup"],
+        );
+    }
+    assert!(!ca.path("x.pem").exists());
+    fs::remove_file(ca.ledger()).expect("removed");
+    assert_says(&ca.refused(&["issue", "--name", "x"]), &["the ledger is missing", "restore it from a backup"]);
+}
+
+#[test]
+fn keys_and_the_authority_are_private_and_what_is_handed_out_is_not() {
+    let ca = Ca::new(&["--intermediate"]);
+    let out = ca.folder.path().join("elsewhere");
+    ca.ok(&["issue", "--name", "ads", "--out", out.to_str().expect("UTF-8")]);
+    ca.ok(&["crl"]);
+    for name in ["authority/root.key", "authority/intermediate.key", "authority/ledger.jsonl"] {
+        assert_eq!(mode(&ca.path(name)), 0o600, "{name}");
+    }
+    assert_eq!((mode(&ca.path("authority")), mode(&out.join("ads.key"))), (0o700, 0o600));
+    assert_eq!((mode(&ca.path("ca.pem")), mode(&ca.path("ca.crl")), mode(&out.join("ads.pem"))), (0o644, 0o644, 0o644));
+    assert!(!ca.path("ads.pem").exists());
+
+    fs::set_permissions(ca.path("authority/intermediate.key"), fs::Permissions::from_mode(0o644)).expect("changed");
+    let output = ca.run(&["issue", "--name", "users"]);
+    assert!(output.status.success());
+    assert_says(&text(&output.stderr), &["intermediate.key: mode 644 lets others in", "run \"chmod 600"]);
+}
+
+#[test]
+fn init_never_overwrites_and_restores_a_lost_trust_anchor() {
+    let ca = Ca::new(&[]);
+    let root = fs::read(ca.path("authority/root.key")).expect("a key");
+    let again = ["init", "--trust-domain", "other.internal"];
+    assert_says(&ca.refused(&again), &["pki/authority: exists already"]);
+    let anchor = fs::read(ca.path("ca.pem")).expect("an anchor");
+    fs::remove_file(ca.path("ca.pem")).expect("removed");
+    assert_says(&ca.refused(&again), &["pki/authority: exists already"]);
+    ca.ok(&["issue", "--name", "ads"]);
+    assert_eq!(fs::read(ca.path("ca.pem")).expect("an anchor"), anchor);
+    assert_eq!(fs::read(ca.path("authority/root.key")).expect("a key"), root);
+
+    let foreign = Ca { folder: tempfile::tempdir().expect("a folder") };
+    fs::create_dir(foreign.path("")).expect("made");
+    fs::write(foreign.path("ca.pem"), "another authority's").expect("written");
+    assert_says(&foreign.refused(&again), &["ca.pem: exists already"]);
+}
+
+#[test]
+fn refusals_name_the_value_and_the_remedy() {
+    let ca = Ca::new(&[]);
+    for (args, parts) in [
+        (&["issue", "--name", "../ads"][..], &["\"../ads\"", "is not 1 to 64 of"][..]),
+        (&["issue", "--name", "ca"], &["the authority's own"]),
+        (&["issue", "--name", "ads", "--dns", "a..b"], &["\"a..b\" is not a DNS name"]),
+        (&["issue", "--name", "ads", "--dns", "10.0.0.7"], &["use --ip 10.0.0.7"]),
+        (&["issue", "--name", "ads", "--spiffe", "spiffe://evil/ads"], &["spiffe://evil/ads", "\"test.internal\""]),
+        (&["issue", "--name", "ads", "--spiffe", "spiffe://test.internal"], &["names the trust domain and no member"]),
+        (&["revoke", "--serial", "abcd"], &["serial abcd was not issued by this authority", "mantlet ca list"]),
+        (&["revoke", "--serial", "abcd", "--reason", "mood"], &["'mood'", "keyCompromise"]),
+        (&["revoke"], &["--cert <FILE>|--serial <HEX>"]),
+        (&["crl", "--next-update", "0s"], &["--next-update 0s is shorter than one second"]),
+    ] {
+        assert_says(&ca.refused(args), parts);
+    }
+    assert_eq!(ca.list().len(), 0);
+    assert_eq!(fs::read_dir(ca.path("")).expect("a folder").count(), 2, "nothing but authority and ca.pem");
+
+    let nothing = Ca { folder: tempfile::tempdir().expect("a folder") };
+    assert_says(&nothing.refused(&["list"]), &["no certificate authority in this directory", "mantlet ca init --dir"]);
+    fs::rename(ca.path("authority/root.key"), ca.folder.path().join("root.key")).expect("moved");
+    assert_says(&ca.refused(&["issue", "--name", "ads"]), &["authority/root.key: the root key is missing"]);
+    fs::write(ca.path("authority/root.key"), "no key").expect("written");
+    assert_says(&ca.refused(&["issue", "--name", "ads"]), &["authority/root.key: not a PKCS #8 private key"]);
+}
+
+#[test]
+fn certificates_of_others_cannot_be_revoked_here() {
+    let (ca, other) = (Ca::new(&[]), Ca::new(&[]));
+    ca.ok(&["issue", "--name", "ads"]);
+    other.ok(&["issue", "--name", "ads"]);
+    let foreign = other.path("ads.pem");
+    let foreign = foreign.to_str().expect("UTF-8");
+    assert_says(&ca.refused(&["revoke", "--cert", foreign]), &["was issued by \"mantlet root ", "revoke it there"]);
+
+    // A certificate of another authority that claims a serial number of ours.
+    let serial = serial_of(&ca.path("ads.pem"));
+    let forged = ca.folder.path().join("forged.pem");
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=ads"])
+        .args(["-set_serial", &format!("0x{serial}"), "-keyout", "/dev/null", "-out"])
+        .arg(&forged)
+        .output()
+        .expect("openssl is installed");
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    let forged = forged.to_str().expect("UTF-8");
+    assert_says(&ca.refused(&["revoke", "--cert", forged]), &["is not the certificate issued under it"]);
+    let root = ca.path("ca.pem");
+    let refusal = ca.refused(&["revoke", "--cert", root.to_str().expect("UTF-8")]);
+    assert_says(&refusal, &["is the root, which no CRL can revoke"]);
+    assert_eq!(ca.list()[0]["state"], "valid");
+}
+
+#[test]
+fn revoking_twice_succeeds_and_keeps_the_first_date_and_reason() {
+    let ca = Ca::new(&[]);
+    ca.ok(&["issue", "--name", "ads"]);
+    let serial = serial_of(&ca.path("ads.pem")).to_uppercase();
+    ca.ok(&["revoke", "--serial", &serial, "--reason", "superseded"]);
+    let ledger = fs::read(ca.ledger()).expect("a ledger");
+    let again = ca.ok(&["revoke", "--serial", &serial, "--reason", "keyCompromise"]);
+    assert_says(&again, &["is revoked already, since ", "(superseded); nothing changed"]);
+    assert_eq!(fs::read(ca.ledger()).expect("a ledger"), ledger);
+}
+
+#[test]
+fn crl_numbers_rise_by_one_also_from_concurrent_commands() {
+    let ca = Ca::new(&[]);
+    let out = |n: usize| ca.folder.path().join(format!("{n}.crl"));
+    let children: Vec<_> = (0..8)
+        .map(|n| {
+            let path = out(n);
+            let mut command = ca.command(&["crl", "--out", path.to_str().expect("UTF-8")]);
+            command.stdout(Stdio::null()).spawn().expect("spawned")
+        })
+        .collect();
+    for mut child in children {
+        assert!(child.wait().expect("ended").success());
+    }
+    let mut numbers: Vec<_> = (0..8).flat_map(|n| crl_numbers(&out(n))).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8]);
+    ca.ok(&["crl"]);
+    assert_eq!(crl_numbers(&ca.path("ca.crl")), [9]);
+}

@@ -109,7 +109,7 @@ impl<'a> Authority<'a> {
 
     /// A certificate that no authority would issue, signed with the key of this one: it ended an hour ago.
     fn expired(&self, name: &str, out: &Path, spiffe: &str) -> anyhow::Result<Credentials> {
-        let key = KeyPair::from_pem(&read(&self.folder.join("ca.key"))?).context("the CA's key cannot be used")?;
+        let key = KeyPair::from_pem(&read(&self.folder.join("authority/ROOTKEY"))?).context("the CA's key cannot be used")?;
         let issuer = Issuer::from_ca_cert_pem(&read(&self.certificate())?, key)?;
         let now = OffsetDateTime::now_utc();
         let mut params = CertificateParams::default();

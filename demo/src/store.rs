@@ -44,13 +44,13 @@ pub(crate) struct UserPreviewRow {
     pub(crate) rating: f64,
 }
 
-/// The database of AdService.
+/// The database of `AdService`.
 #[derive(Clone)]
 pub(crate) struct AdStore {
     pool: AnyPool,
 }
 
-/// The database of UserService.
+/// The database of `UserService`.
 #[derive(Clone)]
 pub(crate) struct UserStore {
     pool: AnyPool,

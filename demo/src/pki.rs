@@ -3,10 +3,14 @@
 //! Beside the certificates that the flow needs it makes those that an attacker would like to come through with.
 
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, SanType};
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, SanType,
+};
 use time::{Duration, OffsetDateTime};
 use tokio::process::Command;
 
@@ -109,10 +113,13 @@ impl<'a> Authority<'a> {
 
     /// A certificate that no authority would issue, signed with the key of this one: it ended an hour ago.
     fn expired(&self, name: &str, out: &Path, spiffe: &str) -> anyhow::Result<Credentials> {
-        let key = KeyPair::from_pem(&read(&self.folder.join("authority/ROOTKEY"))?).context("the CA's key cannot be used")?;
+        let key = KeyPair::from_pem(&read(&self.folder.join("authority/root.key"))?)
+            .context("the CA's key cannot be used")?;
         let issuer = Issuer::from_ca_cert_pem(&read(&self.certificate())?, key)?;
         let now = OffsetDateTime::now_utc();
         let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.not_before = now - Duration::hours(25);
         params.not_after = now - Duration::hours(1);
         params.subject_alt_names = vec![SanType::URI(spiffe.try_into()?)];
@@ -122,7 +129,9 @@ impl<'a> Authority<'a> {
         let own_key = KeyPair::generate()?;
         let credentials = Credentials::named(name, out);
         fs::write(&credentials.certificate, params.signed_by(&own_key, &issuer)?.pem())?;
-        fs::write(&credentials.private_key, own_key.serialize_pem())?;
+        let mut file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&credentials.private_key)?;
+        file.write_all(own_key.serialize_pem().as_bytes())?;
         Ok(credentials)
     }
 }

@@ -88,7 +88,10 @@ impl Store {
         };
         let mut store = Self::empty(file, path, created.trust_domain);
         for (index, event) in events.enumerate() {
-            store.apply(event).map_err(|reason| corrupt(index + 2, reason))?;
+            if let Some(reason) = store.contradiction(&event) {
+                return Err(corrupt(index + 2, reason));
+            }
+            store.remember(event);
         }
         store.end = lines.whole_bytes as u64;
         store.torn = lines.whole_bytes < bytes.len();
@@ -177,39 +180,48 @@ impl Store {
         }
     }
 
-    /// Takes an event that contradicts nothing known into the memory, then to the disk.
+    /// Writes an event that contradicts nothing known to the disk, and only then into the memory.
     fn record(&mut self, event: Event) -> Result<(), CaError> {
-        // Before the append, so that an event that could not be read back is never written.
-        let line = event.to_line();
-        self.apply(event).map_err(|reason| CaError::unusable(&self.path, format!("not recorded: {reason}")))?;
-        self.append_line(&line)
+        if let Some(reason) = self.contradiction(&event) {
+            return Err(CaError::unusable(&self.path, format!("not recorded: {reason}")));
+        }
+        self.append(&event)?;
+        self.remember(event);
+        Ok(())
     }
 
-    fn apply(&mut self, event: Event) -> Result<(), String> {
+    /// What in an event cannot be true after those before it.
+    fn contradiction(&self, event: &Event) -> Option<String> {
         match event {
-            Event::Created(_) => Err("a second event \"created\"".to_owned()),
+            Event::Created(_) => Some("a second event \"created\"".to_owned()),
+            Event::Issued(IssuedCertificate { serial, .. }) => {
+                self.find(serial).map(|_| format!("serial {serial} was issued before"))
+            }
+            Event::Revoked(Revoked { serial, .. }) => match (self.find(serial), self.revocation(serial)) {
+                (None, _) => Some(format!("serial {serial} is revoked but was not issued")),
+                (Some(_), Some(_)) => Some(format!("serial {serial} was revoked before")),
+                (Some(_), None) => None,
+            },
+            Event::Crl(crl) => self
+                .last_crl(crl.issuer)
+                .filter(|earlier| earlier.number >= crl.number)
+                .map(|earlier| format!("CRL number {} follows {}", crl.number, earlier.number)),
+        }
+    }
+
+    fn remember(&mut self, event: Event) {
+        match event {
+            Event::Created(_) => {}
             Event::Issued(certificate) => {
-                if self.by_serial.insert(certificate.serial.clone(), self.issued.len()).is_some() {
-                    return Err(format!("serial {} was issued before", certificate.serial));
-                }
+                self.by_serial.insert(certificate.serial.clone(), self.issued.len());
                 self.issued.push(certificate);
-                Ok(())
             }
             Event::Revoked(Revoked { serial, at, reason }) => {
-                if self.find(&serial).is_none() {
-                    return Err(format!("serial {serial} is revoked but was not issued"));
-                }
-                match self.revocations.insert(serial.clone(), Revocation { at, reason }) {
-                    Some(_) => Err(format!("serial {serial} was revoked before")),
-                    None => Ok(()),
-                }
+                self.revocations.insert(serial, Revocation { at, reason });
             }
-            Event::Crl(crl) => match self.crls.insert(crl.issuer, crl) {
-                Some(earlier) if earlier.number >= crl.number => {
-                    Err(format!("CRL number {} follows {}", crl.number, earlier.number))
-                }
-                _ => Ok(()),
-            },
+            Event::Crl(crl) => {
+                self.crls.insert(crl.issuer, crl);
+            }
         }
     }
 

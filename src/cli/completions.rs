@@ -1,11 +1,25 @@
 //! `mantlet completions`: completion scripts for shells.
 
+use std::io::Write;
 use std::process::ExitCode;
 
-/// Print a completion script for a shell
-#[derive(clap::Args)]
-pub(super) struct Args {}
+use clap::CommandFactory;
+use clap_complete::Shell;
 
-pub(super) fn execute(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not yet")
+use super::CommandLine;
+
+/// Print a completion script for a shell
+///
+/// For bash: `mantlet completions bash > /etc/bash_completion.d/mantlet`
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The shell that reads the script
+    shell: Shell,
+}
+
+pub(super) fn execute(args: Args) -> anyhow::Result<ExitCode> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut CommandLine::command(), "mantlet", &mut script);
+    std::io::stdout().write_all(&script)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,7 @@
 //! `[limits]`: bounds on what a peer controls.
 
+use super::reader::TableReader;
+
 /// Counts and sizes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -27,5 +29,22 @@ impl Default for Limits {
             max_streams: 256,
             max_idle_upstream: 64,
         }
+    }
+}
+
+/// The least that the HTTP/1.1 parser can work with.
+const MIN_HEADER_BYTES: usize = 8 * 1024;
+
+pub(super) fn read(t: &mut TableReader<'_, '_, '_>) -> Limits {
+    let default = Limits::default();
+    Limits {
+        max_connections: t.integer("max_connections", 1..=1_000_000).unwrap_or(default.max_connections),
+        max_handshakes: t.integer("max_handshakes", 1..=100_000).unwrap_or(default.max_handshakes),
+        max_header_bytes: t
+            .integer("max_header_bytes", MIN_HEADER_BYTES..=1024 * 1024)
+            .unwrap_or(default.max_header_bytes),
+        max_headers: t.integer("max_headers", 1..=10_000).unwrap_or(default.max_headers),
+        max_streams: t.integer("max_streams", 1..=100_000).unwrap_or(default.max_streams),
+        max_idle_upstream: t.integer("max_idle_upstream", 0..=10_000).unwrap_or(default.max_idle_upstream),
     }
 }

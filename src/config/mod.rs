@@ -4,41 +4,56 @@
 //! files it names hold usable certificates is left to `x509`.
 
 mod admin;
+mod expand;
+mod file;
 mod identity;
 mod inbound;
 mod limits;
+mod listeners;
 mod log;
+mod nearest;
 mod outbound;
 mod problem;
 mod reader;
+#[cfg(test)]
+mod reference;
+mod report;
 mod revocation;
 mod runtime;
+mod syntax;
 mod timeouts;
 mod tls;
 mod trust;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub use admin::Admin;
+pub use file::{Inspection, MaterialSections};
 pub use identity::Identity;
 pub use inbound::{AppProtocol, ClientAuth, IdentityHeader, Inbound, Protocol};
 pub use limits::Limits;
 pub use log::{Log, LogFormat};
 pub use outbound::{Hop, Outbound};
-pub use problem::{Problem, Problems, Severity};
+pub use problem::{Position, Problem, Problems, Severity};
 pub use revocation::{OnUnknown, Revocation, RevocationDepth};
 pub use runtime::Runtime;
 pub use timeouts::Timeouts;
 pub use tls::{Tls, TlsVersion};
 pub use trust::Trust;
 
-/// A value and where it stands in the file: a range of bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A value and where it stands in the file: a range of bytes. Equal values are equal wherever they stand.
+#[derive(Debug, Clone, Eq)]
 pub struct Located<T> {
     /// The value.
     pub value: T,
     /// The bytes of the file that hold it, quotes included.
     pub span: std::ops::Range<usize>,
+}
+
+impl<T: PartialEq> PartialEq for Located<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
 }
 
 /// A whole validated configuration file.

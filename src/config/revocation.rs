@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Located;
+use super::reader::TableReader;
 
 /// How revocation is judged. Without the table nothing is checked, and the log at start says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,4 +39,24 @@ pub enum RevocationDepth {
     Chain,
     /// The end-entity certificate alone.
     EndEntity,
+}
+
+const GRACE: Duration = Duration::from_secs(3600);
+const MAX_GRACE: Duration = Duration::from_secs(30 * 24 * 3600);
+const ON_UNKNOWN: [(&str, OnUnknown); 2] = [("deny", OnUnknown::Deny), ("allow", OnUnknown::Allow)];
+const DEPTHS: [(&str, RevocationDepth); 2] =
+    [("chain", RevocationDepth::Chain), ("end-entity", RevocationDepth::EndEntity)];
+
+pub(super) fn read(t: &mut TableReader<'_, '_, '_>) -> Option<Revocation> {
+    let remedy = "name the CRL files, such as sources = [\"certs/ca.crl\"], or remove the table [revocation]";
+    let sources = t.paths("sources");
+    t.require("sources", remedy);
+    if t.is_empty_list("sources") {
+        t.error(t.span("sources"), format!("{} is empty: expected one file or more", t.thing("sources")), remedy);
+    }
+    let grace = t.duration("grace", Duration::ZERO..=MAX_GRACE).unwrap_or(GRACE);
+    let on_stale = t.choice("on_stale", &ON_UNKNOWN).map_or_else(OnUnknown::default, |choice| choice.value);
+    let on_missing = t.choice("on_missing", &ON_UNKNOWN).map_or_else(OnUnknown::default, |choice| choice.value);
+    let depth = t.choice("depth", &DEPTHS).map_or_else(RevocationDepth::default, |choice| choice.value);
+    Some(Revocation { sources: sources?, grace, on_stale, on_missing, depth })
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::reader::TableReader;
+
 /// Times.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timeouts {
@@ -35,5 +37,25 @@ impl Default for Timeouts {
             drain: Duration::from_secs(30),
             max_connection_age: Duration::from_secs(3600),
         }
+    }
+}
+
+const SHORTEST: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+pub(super) fn read(t: &mut TableReader<'_, '_, '_>) -> Timeouts {
+    let default = Timeouts::default();
+    Timeouts {
+        handshake: t.duration("handshake", SHORTEST..=HOUR).unwrap_or(default.handshake),
+        connect: t.duration("connect", SHORTEST..=HOUR).unwrap_or(default.connect),
+        request_header: t.duration("request_header", SHORTEST..=HOUR).unwrap_or(default.request_header),
+        response_header: t.duration("response_header", Duration::ZERO..=DAY).filter(|bound| !bound.is_zero()),
+        idle: t.duration("idle", SHORTEST..=DAY).unwrap_or(default.idle),
+        upstream_idle: t.duration("upstream_idle", SHORTEST..=DAY).unwrap_or(default.upstream_idle),
+        drain: t.duration("drain", SHORTEST..=DAY).unwrap_or(default.drain),
+        max_connection_age: t
+            .duration("max_connection_age", Duration::from_secs(1)..=30 * DAY)
+            .unwrap_or(default.max_connection_age),
     }
 }

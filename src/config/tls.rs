@@ -1,5 +1,7 @@
 //! `[tls]`: which protocol versions are spoken.
 
+use super::reader::TableReader;
+
 /// The TLS policy.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tls {
@@ -15,4 +17,11 @@ pub enum TlsVersion {
     /// TLS 1.3 (RFC 8446).
     #[default]
     V1_3,
+}
+
+const VERSIONS: [(&str, TlsVersion); 2] = [("1.2", TlsVersion::V1_2), ("1.3", TlsVersion::V1_3)];
+
+pub(super) fn read(t: &mut TableReader<'_, '_, '_>) -> Tls {
+    let min_version = t.choice("min_version", &VERSIONS).map_or_else(TlsVersion::default, |choice| choice.value);
+    Tls { min_version }
 }

@@ -1,5 +1,11 @@
 //! Sockets: addresses, listeners, the accept loop and the worker threads. What is said on a socket is left to others.
 
 mod address;
+mod listener;
+mod stream;
+mod workers;
 
 pub use address::{Address, AddressError, Endpoint, Host};
+pub use listener::{Arrival, BindError, Listener, PeerAddress};
+pub use stream::Stream;
+pub use workers::{Worker, Workers};

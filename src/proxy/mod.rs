@@ -1,1 +1,26 @@
-//! Connections and exchanges.
+//! Connections and exchanges: one file for each direction, one for what they carry, one for each thing they lean on.
+//!
+//! A connection comes in by [`inbound`] or [`outbound`]; its requests go through [`http_exchange`] and its bytes through
+//! [`tcp_tunnel`]; both reach the other side through [`upstream`]. When a connection has to end is decided in
+//! [`connections`] alone.
+
+pub mod connections;
+pub mod inbound;
+pub mod metrics;
+pub mod outbound;
+pub mod refusals;
+pub mod upstream;
+
+mod body;
+mod error;
+mod headers;
+mod http_connection;
+mod http_exchange;
+mod listener;
+mod proxy_protocol;
+mod record;
+mod tcp_tunnel;
+mod watched;
+
+pub use error::ProxyError;
+pub use listener::{ListenerContext, Shared};

@@ -1,1 +1,16 @@
-//! TLS in both roles, over the material of `x509`.
+//! TLS in both roles, over the material of `x509`: configurations, verifiers and handshakes under a deadline.
+//!
+//! Sessions are never resumed: a resumed session presents no certificate, so a revoked peer could come back on a ticket.
+//! What a peer may do once it is known is left to `policy`.
+
+mod accept;
+mod connect;
+mod error;
+mod peer;
+mod settings;
+mod verifier;
+
+pub use accept::{Acceptor, TlsServerStream};
+pub use connect::{Alpn, Connector, TlsClientStream};
+pub use error::HandshakeError;
+pub use peer::Peer;

@@ -1,14 +1,18 @@
 //! Everything that trust is decided on, as one immutable snapshot.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustls::sign::CertifiedKey;
+use rustls_pki_types::{CertificateDer, TrustAnchor};
 
 use crate::config::{OnUnknown, RevocationDepth};
 
-use super::CertificateInfo;
+use super::crl::RevocationIndex;
+use super::facts::Facts;
+use super::{CertificateInfo, CrlInfo, load};
 
 /// The files that trust material is read from, and how revocation is judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +75,6 @@ pub struct MaterialProblem {
 }
 
 /// Everything that trust is decided on, as one immutable snapshot. `Debug` shows no key.
-#[derive(Debug)]
 pub struct TrustMaterial {
     /// Our own certificate and key for rustls; absent for a tool that only verifies others.
     pub credential: Option<Arc<CertifiedKey>>,
@@ -79,6 +82,21 @@ pub struct TrustMaterial {
     pub own: Option<CertificateInfo>,
     /// The trust anchors.
     pub anchors: Vec<CertificateInfo>,
+    /// The anchors as webpki takes them, as rules read them and as they are, in the order of `anchors`.
+    pub(super) anchor_points: Vec<TrustAnchor<'static>>,
+    pub(super) anchor_facts: Vec<Facts>,
+    pub(super) anchor_ders: Vec<CertificateDer<'static>>,
+    pub(super) intermediates: Vec<Known>,
+    pub(super) max_depth: u8,
+    /// Absent: nothing is checked.
+    pub(super) revocation: Option<RevocationIndex>,
+}
+
+/// A certificate with what was read of it.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) der: CertificateDer<'static>,
+    pub(super) facts: Facts,
 }
 
 impl TrustMaterial {
@@ -87,7 +105,35 @@ impl TrustMaterial {
     ///
     /// # Errors
     /// Every problem, fatal or not, if any is fatal.
-    pub fn load(_sources: &MaterialSources) -> Result<(Self, Vec<MaterialProblem>), Vec<MaterialProblem>> {
-        todo!()
+    pub fn load(sources: &MaterialSources) -> Result<(Self, Vec<MaterialProblem>), Vec<MaterialProblem>> {
+        Self::load_at(sources, SystemTime::now())
+    }
+
+    /// As [`TrustMaterial::load`], with validity and freshness judged at another time than now, so that expired material can
+    /// be looked into.
+    ///
+    /// # Errors
+    /// Every problem, fatal or not, if any is fatal.
+    pub fn load_at(
+        sources: &MaterialSources,
+        now: SystemTime,
+    ) -> Result<(Self, Vec<MaterialProblem>), Vec<MaterialProblem>> {
+        load::load(sources, now)
+    }
+
+    /// The CRLs in use, one for each issuer key; none where revocation is not checked.
+    pub fn crls(&self) -> impl Iterator<Item = &CrlInfo> {
+        self.revocation.iter().flat_map(RevocationIndex::crls)
+    }
+}
+
+impl fmt::Debug for TrustMaterial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrustMaterial")
+            .field("own", &self.own)
+            .field("anchors", &self.anchors)
+            .field("intermediates", &self.intermediates.len())
+            .field("crls", &self.crls().collect::<Vec<_>>())
+            .finish_non_exhaustive()
     }
 }

@@ -4,14 +4,30 @@
 //! connections and `mantlet cert verify` all call [`TrustMaterial::verify`]. TLS itself is left to `tls`, and what a
 //! verified peer may do to `policy`.
 
+mod algorithms;
+mod candidate;
 mod certificate;
+mod crl;
+mod diagnosis;
+mod distinguished_name;
+mod facts;
+mod instant;
+mod load;
 mod material;
+mod names;
 mod path;
+mod pem;
+mod private_key;
 mod refusal;
 mod serial;
+mod signature;
+mod sources;
 
-pub use certificate::CertificateInfo;
-pub use material::{MaterialPart, MaterialProblem, MaterialSources, TrustMaterial};
+pub use certificate::{CertificateInfo, MalformedCertificate};
+pub use crl::CrlInfo;
+pub use instant::Instant;
+pub use material::{MaterialPart, MaterialProblem, MaterialSources, RevocationSources, TrustMaterial};
+pub use names::proves_name;
 pub use path::{Usage, VerifiedPath};
 pub use refusal::{Refusal, RefusalReason};
 pub use serial::{SerialNumber, SerialNumberError};

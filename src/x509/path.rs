@@ -1,12 +1,31 @@
 //! Path validation (RFC 5280 section 6).
+//!
+//! webpki builds the path and judges signatures, validity, basic constraints, extended key usage and name constraints.
+//! What is ours is judged on each path that it finds, in [`Candidate`]: key usage, key kinds, depth, the anchor's own
+//! validity and limits, and revocation.
 
-use std::time::SystemTime;
+use std::cell::RefCell;
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use webpki::{EndEntityCert, KeyUsage};
 
-use super::{CertificateInfo, Refusal, TrustMaterial};
+use super::algorithms::{SIGNATURE_ALGORITHMS, key_fault};
+use super::candidate::Candidate;
+use super::diagnosis;
+use super::facts::Facts;
+use super::instant::unix_seconds;
+use super::{CertificateInfo, Refusal, RefusalReason, TrustMaterial};
+
+/// Most intermediates that a peer may present.
+const MAX_PRESENTED: usize = 16;
 
 /// What a certificate is to be used for: the extended key usage it must allow (RFC 5280 section 4.2.1.12).
+///
+/// A certificate without the extension may be used for both, as the RFC has it: in a closed PKI the anchors are chosen by
+/// the operator, and the extension is how the CA narrows what it issues. Where it is present it must name the usage; the
+/// anyExtendedKeyUsage purpose does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Usage {
     /// id-kp-clientAuth
@@ -26,18 +45,139 @@ pub struct VerifiedPath {
     pub anchor: CertificateInfo,
 }
 
+/// Which certificates of a path are looked up in the CRLs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RevocationCheck {
+    AsConfigured,
+    /// For our own chain, whose revocation must not keep a newer CRL from being loaded.
+    Skip,
+}
+
+impl Usage {
+    /// The key purpose's name in RFC 5280 section 4.2.1.12.
+    pub fn purpose(self) -> &'static str {
+        match self {
+            Self::Client => "clientAuth",
+            Self::Server => "serverAuth",
+        }
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client => "client",
+            Self::Server => "server",
+        })
+    }
+}
+
 impl TrustMaterial {
     /// Judges a presented chain: signatures, validity, usage, constraints, depth, key policy and revocation.
     ///
     /// # Errors
-    /// The first reason of the best path tried, with what the certificate says of itself.
+    /// The reason of the path that came furthest, with what the certificate says of itself.
     pub fn verify(
         &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _usage: Usage,
-        _now: SystemTime,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        usage: Usage,
+        now: SystemTime,
     ) -> Result<VerifiedPath, Box<Refusal>> {
-        todo!()
+        self.verify_with(end_entity, intermediates, usage, now, RevocationCheck::AsConfigured)
     }
+
+    pub(super) fn verify_with(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        usage: Usage,
+        now: SystemTime,
+        revocation: RevocationCheck,
+    ) -> Result<VerifiedPath, Box<Refusal>> {
+        let facts = Facts::read(end_entity)
+            .map_err(|error| refusal(None, RefusalReason::Malformed { detail: error.detail }))?;
+        match self.judge(end_entity, &facts, intermediates, usage, now, revocation) {
+            Ok((intermediates, anchor)) => {
+                let anchor = self.anchors[anchor].clone();
+                Ok(VerifiedPath { end_entity: facts.info, intermediates, anchor })
+            }
+            Err(reason) => Err(refusal(Some(facts.info), reason)),
+        }
+    }
+
+    /// The intermediates of the path and the index of its anchor.
+    fn judge(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        facts: &Facts,
+        presented: &[CertificateDer<'_>],
+        usage: Usage,
+        now: SystemTime,
+        revocation: RevocationCheck,
+    ) -> Result<(Vec<CertificateInfo>, usize), RefusalReason> {
+        if presented.len() > MAX_PRESENTED {
+            return Err(RefusalReason::TooManyCertificates { count: presented.len(), limit: MAX_PRESENTED });
+        }
+        let parsed = EndEntityCert::try_from(end_entity)
+            .map_err(|error| diagnosis::unparsed(&error, end_entity, &facts.info.title()))?;
+        let pool = self.pool(presented);
+        diagnosis::bound_paths(&parsed, presented, &pool)?;
+        // Dates in certificates have whole seconds; a fraction must not make the last second too late.
+        let seconds = u64::try_from(unix_seconds(now)).unwrap_or(0);
+        let candidate = Candidate {
+            material: self,
+            end_entity: facts,
+            usage,
+            now: UNIX_EPOCH + Duration::from_secs(seconds),
+            revocation,
+            accepted: RefCell::new(None),
+            refused: RefCell::new(None),
+        };
+        let outcome = parsed.verify_for_usage(
+            SIGNATURE_ALGORITHMS,
+            &self.anchor_points,
+            &pool,
+            UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
+            match usage {
+                Usage::Client => KeyUsage::client_auth(),
+                Usage::Server => KeyUsage::server_auth(),
+            },
+            None,
+            Some(&|path| candidate.judge(path)),
+        );
+        match outcome.map(drop) {
+            Ok(()) => {
+                end_entity_rules(facts)?;
+                // webpki accepts only what the candidate accepted last, so this is the path it returned.
+                candidate.accepted.into_inner().ok_or(RefusalReason::PathsTooMany)
+            }
+            Err(error) => {
+                let ours = candidate.refused.into_inner();
+                Err(ours.unwrap_or_else(|| diagnosis::explain(&error, self, facts, end_entity, &pool, usage)))
+            }
+        }
+    }
+
+    /// The intermediates that a path may use: the presented and the configured.
+    fn pool<'a>(&'a self, presented: &'a [CertificateDer<'_>]) -> Vec<CertificateDer<'a>> {
+        let borrowed = |der: &'a CertificateDer<'_>| CertificateDer::from(der.as_ref());
+        presented.iter().map(borrowed).chain(self.intermediates.iter().map(|known| borrowed(&known.der))).collect()
+    }
+}
+
+/// What is asked of the end entity whatever its path.
+fn end_entity_rules(facts: &Facts) -> Result<(), RefusalReason> {
+    let title = facts.info.title();
+    if let Some(fault) = key_fault(&facts.key, &title) {
+        return Err(fault);
+    }
+    if !facts.allows(x509_parser::extensions::KeyUsage::digital_signature) {
+        return Err(RefusalReason::KeyUsage { subject: title, missing: "digitalSignature" });
+    }
+    facts.identity_fault.clone().map_or(Ok(()), Err)
+}
+
+fn refusal(certificate: Option<CertificateInfo>, reason: RefusalReason) -> Box<Refusal> {
+    Box::new(Refusal { certificate: certificate.map(Box::new), reason })
 }

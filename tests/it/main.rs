@@ -1,3 +1,4 @@
 //! What mantlet promises, tested from outside: one file for each topic.
 
 mod ca;
+mod config;

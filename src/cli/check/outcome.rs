@@ -1,0 +1,173 @@
+//! What was found, as text and as JSON.
+
+use std::fmt::Write;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+use crate::config::{Config, Inbound, Outbound, Problem, Problems};
+use crate::identity::PeerPattern;
+use crate::x509::{CertificateInfo, TrustMaterial};
+
+/// Everything that is known of a file.
+pub(super) struct Outcome {
+    pub(super) problems: Problems,
+    /// Absent where the file cannot be used.
+    pub(super) config: Option<Config>,
+    /// Absent where what the file names cannot be used.
+    pub(super) material: Option<TrustMaterial>,
+    pub(super) now: SystemTime,
+}
+
+impl Outcome {
+    pub(super) fn is_good(&self) -> bool {
+        self.problems.errors() == 0
+    }
+
+    /// The problems, what would run if there is no error, and the verdict as the last line.
+    pub(super) fn to_text(&self, colors: bool) -> String {
+        let mut text = self.problems.report(colors);
+        if let Some(config) = self.config.as_ref().filter(|_| self.is_good()) {
+            text.push_str(&self.summary(config));
+        }
+        text.push_str(&self.problems.verdict());
+        text.push('\n');
+        text
+    }
+
+    fn summary(&self, config: &Config) -> String {
+        let mut rows: Vec<(&str, String)> = Vec::new();
+        if let Some(own) = self.material.as_ref().and_then(|material| material.own.as_ref()) {
+            let end = own.not_after;
+            rows.push(("identity", format!("{}, ends on {}, {}", own.names, moment(end), span_of_time(self.now, end))));
+        }
+        if let Some(material) = &self.material {
+            let subjects: Vec<&str> = material.anchors.iter().map(|anchor| anchor.subject.as_str()).collect();
+            rows.push(("trust", subjects.join("; ")));
+        }
+        rows.extend(config.inbound.iter().map(|inbound| ("inbound", inbound_line(inbound))));
+        rows.extend(config.outbound.iter().map(|outbound| ("outbound", outbound_line(outbound))));
+        rows.extend(config.admin.iter().map(|admin| ("admin", admin.listen.value.to_string())));
+        rows.into_iter().fold(String::new(), |mut text, (head, line)| {
+            let _ = writeln!(text, "{head:<9} {line}");
+            text
+        })
+    }
+
+    /// One object; see the command line's reference for its fields.
+    pub(super) fn to_json(&self) -> Value {
+        json!({
+            "file": self.problems.path.display().to_string(),
+            "ok": self.is_good(),
+            "problems": self.problems.list.iter().map(|problem| self.problem_to_json(problem)).collect::<Vec<_>>(),
+            "identity": self.material.as_ref().and_then(|material| material.own.as_ref()).map(identity_to_json),
+            "listeners": self.config.as_ref().map(listeners_to_json).unwrap_or_default(),
+        })
+    }
+
+    fn problem_to_json(&self, problem: &Problem) -> Value {
+        let position = self.problems.position(problem);
+        json!({
+            "severity": problem.severity.label(),
+            "file": self.problems.path.display().to_string(),
+            "line": position.map(|position| position.line),
+            "column": position.map(|position| position.column),
+            "end_line": position.map(|position| position.end_line),
+            "end_column": position.map(|position| position.end_column),
+            "text": self.problems.text_of(problem),
+            "message": problem.message,
+            "remedy": problem.remedy,
+        })
+    }
+}
+
+/// A moment in UTC to the second, as RFC 3339 writes it.
+pub(super) fn moment(time: SystemTime) -> String {
+    let mut text = String::new();
+    // Only years after 9999 cannot be written, which a certificate cannot hold either.
+    let _ = write!(text, "{}", humantime::format_rfc3339_seconds(time));
+    text
+}
+
+/// `in 3days 2h`, `41m ago`: to the two largest units.
+pub(super) fn span_of_time(now: SystemTime, then: SystemTime) -> String {
+    let coarse = |span: Duration| {
+        let text = humantime::format_duration(Duration::from_secs(span.as_secs())).to_string();
+        text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+    };
+    match then.duration_since(now) {
+        Ok(ahead) => format!("in {}", coarse(ahead)),
+        Err(past) => format!("{} ago", coarse(past.duration())),
+    }
+}
+
+fn inbound_line(inbound: &Inbound) -> String {
+    let Inbound { name, listen, forward_to, protocol, client_auth, allow, .. } = inbound;
+    format!(
+        "{}: {} -> {}, {}, client certificate {}, allows {}",
+        name.value,
+        listen.value,
+        forward_to.value,
+        protocol.label(),
+        client_auth.label(),
+        listed(allow),
+    )
+}
+
+fn outbound_line(outbound: &Outbound) -> String {
+    let Outbound { name, listen, connect_to, protocol, expect, .. } = outbound;
+    format!(
+        "{}: {} -> {}, {}, expects {}",
+        name.value,
+        listen.value,
+        connect_to.value,
+        protocol.label(),
+        listed(expect)
+    )
+}
+
+fn listed(patterns: &[PeerPattern]) -> String {
+    match patterns {
+        [] => "nobody".into(),
+        _ => patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn identity_to_json(own: &CertificateInfo) -> Value {
+    json!({
+        "name": own.names.to_string(),
+        "subject": own.subject,
+        "issuer": own.issuer,
+        "serial": own.serial.to_string(),
+        "not_before": moment(own.not_before),
+        "not_after": moment(own.not_after),
+    })
+}
+
+fn listeners_to_json(config: &Config) -> Vec<Value> {
+    let names = |patterns: &[PeerPattern]| patterns.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let inbound = config.inbound.iter().map(|inbound| {
+        json!({
+            "kind": "inbound",
+            "name": inbound.name.value,
+            "listen": inbound.listen.value.to_string(),
+            "forward_to": inbound.forward_to.value.to_string(),
+            "protocol": inbound.protocol.label(),
+            "client_auth": inbound.client_auth.label(),
+            "allow": names(&inbound.allow),
+        })
+    });
+    let outbound = config.outbound.iter().map(|outbound| {
+        json!({
+            "kind": "outbound",
+            "name": outbound.name.value,
+            "listen": outbound.listen.value.to_string(),
+            "connect_to": outbound.connect_to.value.to_string(),
+            "protocol": outbound.protocol.label(),
+            "expect": names(&outbound.expect),
+            "server_name": outbound.server_name,
+        })
+    });
+    let admin = config.admin.iter().map(|admin| json!({ "kind": "admin", "listen": admin.listen.value.to_string() }));
+    inbound.chain(outbound).chain(admin).collect()
+}

@@ -1,0 +1,239 @@
+//! Listening sockets and the one accept loop.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use thiserror::Error;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
+
+use super::{Address, Stream, Worker, Workers};
+
+/// Connections that the kernel holds for us until they are accepted.
+const BACKLOG: i32 = 4096;
+/// How many connections more than the least loaded worker one may have before it hands the next one over.
+const TOLERATED_IMBALANCE: usize = 1;
+/// How long accepting rests after the process ran out of descriptors or memory.
+const REST_AFTER_EXHAUSTION: Duration = Duration::from_millis(50);
+
+/// A bound listening socket. A Unix socket's file is removed when the listener is dropped.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    address: Address,
+}
+
+/// Who connected, as far as the kernel knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerAddress {
+    /// An IP address and port.
+    Tcp(SocketAddr),
+    /// Some process of this host.
+    Unix,
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, Error)]
+#[error("cannot listen on {address}: {source}; {}", remedy(source))]
+pub struct BindError {
+    /// The address.
+    pub address: Address,
+    /// What the kernel says.
+    pub source: io::Error,
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "stop the program that listens there, or choose another port",
+        io::ErrorKind::AddrNotAvailable => "choose an address that this host has (\"ip address\" lists them)",
+        io::ErrorKind::PermissionDenied => "choose a port from 1024 up or a directory that this user can write",
+        _ => "choose another address",
+    }
+}
+
+/// One accepted connection.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The connection, registered with the runtime of the worker that runs it.
+    pub stream: Stream,
+    /// Its place under the listener's limit, given back when this is dropped.
+    pub place: OwnedSemaphorePermit,
+    /// The index of that worker.
+    pub worker: usize,
+}
+
+impl Listener {
+    /// Binds and listens. A Unix socket left behind by a process that is gone is replaced.
+    ///
+    /// # Errors
+    /// The address and what the kernel says of it.
+    pub fn bind(address: &Address) -> Result<Self, BindError> {
+        let socket = match address {
+            Address::Tcp(address) => bind_tcp(*address),
+            Address::Unix(path) => bind_unix(path),
+        };
+        let failed = |source| BindError { address: address.clone(), source };
+        let socket = socket.map_err(failed)?;
+        let bound = match address {
+            Address::Tcp(_) => {
+                let local = socket.local_addr().map_err(failed)?;
+                Address::Tcp(local.as_socket().ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))?)
+            }
+            Address::Unix(_) => address.clone(),
+        };
+        Ok(Self { socket, address: bound })
+    }
+
+    /// Where it listens: the port that the kernel chose where 0 was asked for.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Accepts on every worker until `stop` is cancelled, and runs `serve` for each connection on the worker that took it, or
+    /// on the least loaded one where the first has clearly more to do. At the limit nothing is accepted: further
+    /// connections wait in the kernel's queue.
+    pub fn accept_on<F, S>(self, workers: &Arc<Workers>, limit: &Arc<Semaphore>, stop: &CancellationToken, serve: S)
+    where
+        F: Future<Output = ()> + Send + 'static,
+        S: Fn(Arrival) -> F + Clone + Send + 'static,
+    {
+        let shared = Arc::new(self);
+        for worker in workers.iter() {
+            let (listener, limit, stop) = (Arc::clone(&shared), Arc::clone(limit), stop.clone());
+            let (own, workers, serve) = (worker.clone(), Arc::clone(workers), serve.clone());
+            worker.run(async move {
+                match AcceptingSocket::register(&listener) {
+                    Ok(socket) => {
+                        let accept = accept_loop(socket, limit, &own, &workers, serve);
+                        stop.run_until_cancelled(accept).await;
+                    }
+                    Err(error) => error!(listener.address = %listener.address, %error, "cannot accept on this worker"),
+                }
+            });
+        }
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // `[::]` means IPv6 alone, so that it never shadows a listener on `0.0.0.0` by the system's setting.
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    // Accepted sockets inherit it, which saves a call for each connection.
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+fn bind_unix(path: &PathBuf) -> io::Result<Socket> {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    if is_socket {
+        match std::os::unix::net::UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+            _ => return Err(io::ErrorKind::AddrInUse.into()),
+        }
+    }
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+    socket.bind(&socket2::SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Address::Unix(path) = &self.address {
+            // The file may be gone already, and then there is nothing to remove.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+enum AcceptingSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl AcceptingSocket {
+    fn register(listener: &Listener) -> io::Result<Self> {
+        let socket = listener.socket.try_clone()?;
+        Ok(match listener.address {
+            Address::Tcp(_) => Self::Tcp(TcpListener::from_std(socket.into())?),
+            Address::Unix(_) => Self::Unix(UnixListener::from_std(socket.into())?),
+        })
+    }
+
+    async fn accept(&self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Tcp(listener) => Stream::Tcp(listener.accept().await?.0),
+            Self::Unix(listener) => Stream::Unix(listener.accept().await?.0),
+        })
+    }
+}
+
+async fn accept_loop<F, S>(socket: AcceptingSocket, limit: Arc<Semaphore>, own: &Worker, workers: &Workers, serve: S)
+where
+    F: Future<Output = ()> + Send + 'static,
+    S: Fn(Arrival) -> F + Clone + Send + 'static,
+{
+    loop {
+        let place = Arc::clone(&limit).acquire_owned().await.expect("the semaphore is never closed");
+        match socket.accept().await {
+            Ok(stream) => {
+                let least = workers.least_loaded();
+                if own.load() <= least.load() + TOLERATED_IMBALANCE {
+                    own.spawn(serve(Arrival { stream, place, worker: own.index }));
+                } else {
+                    move_to(least, stream, place, serve.clone());
+                }
+            }
+            Err(error) if is_of_one_connection(&error) => debug!(%error, "a connection was gone before it was accepted"),
+            Err(error) => {
+                warn!(%error, "cannot accept connections for now");
+                tokio::time::sleep(REST_AFTER_EXHAUSTION).await;
+            }
+        }
+    }
+}
+
+fn move_to<F, S>(worker: &Worker, stream: Stream, place: OwnedSemaphorePermit, serve: S)
+where
+    F: Future<Output = ()> + Send + 'static,
+    S: Fn(Arrival) -> F + Send + 'static,
+{
+    let index = worker.index;
+    match stream.into_unregistered() {
+        Ok(socket) => worker.spawn(async move {
+            match socket.register() {
+                Ok(stream) => serve(Arrival { stream, place, worker: index }).await,
+                Err(error) => warn!(%error, "an accepted connection could not be registered"),
+            }
+        }),
+        Err(error) => warn!(%error, "an accepted connection could not be moved to another worker"),
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}

@@ -1,0 +1,144 @@
+//! A connected stream socket, whatever its family.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustix::net::{RecvFlags, recv};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::{Address, PeerAddress};
+
+/// A connected TCP or Unix stream socket.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP, with `TCP_NODELAY`.
+    Tcp(TcpStream),
+    /// Unix.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Connects to a local address.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn connect(address: &Address) -> io::Result<Self> {
+        match address {
+            Address::Tcp(address) => Self::from_tcp(TcpStream::connect(address).await?),
+            Address::Unix(path) => UnixStream::connect(path).await.map(Self::Unix),
+        }
+    }
+
+    /// Wraps a TCP stream and turns Nagle's algorithm off.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn from_tcp(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        Ok(Self::Tcp(stream))
+    }
+
+    /// Waits for the first bytes and copies them out without consuming them; 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.peek(buffer).await,
+            Self::Unix(stream) => {
+                stream.async_io(Interest::READABLE, || Ok(recv(stream, &mut *buffer, RecvFlags::PEEK)?.0)).await
+            }
+        }
+    }
+
+    /// Ends the connection so that the other end sees an error and not an orderly end: what it has received may be cut short.
+    pub fn abort(self) {
+        let socket = match &self {
+            Self::Tcp(stream) => SockRef::from(stream),
+            Self::Unix(stream) => SockRef::from(stream),
+        };
+        // Where the kernel refuses, the connection is closed in the ordinary way.
+        let _ = socket.set_linger(Some(Duration::ZERO));
+    }
+
+    /// The other end's address.
+    pub fn peer_address(&self) -> PeerAddress {
+        match self {
+            Self::Tcp(stream) => stream.peer_addr().map_or(PeerAddress::Unix, PeerAddress::Tcp),
+            Self::Unix(_) => PeerAddress::Unix,
+        }
+    }
+}
+
+/// A socket between two runtimes.
+#[derive(Debug)]
+pub(super) enum UnregisteredStream {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Stream {
+    pub(super) fn into_unregistered(self) -> io::Result<UnregisteredStream> {
+        Ok(match self {
+            Self::Tcp(stream) => UnregisteredStream::Tcp(stream.into_std()?),
+            Self::Unix(stream) => UnregisteredStream::Unix(stream.into_std()?),
+        })
+    }
+}
+
+impl UnregisteredStream {
+    pub(super) fn register(self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)?),
+            Self::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
+        })
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! One request and its response: judged, cleaned, forwarded, answered. Both directions come through here.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, request};
+use hyper::body::Incoming;
+use serde_json::json;
+use tracing::{debug, warn};
+
+use crate::policy::{Denial, Permit};
+
+use super::body::{RequestBody, ResponseBody};
+use super::connections::{Live, Phase};
+use super::error::ProxyError;
+use super::headers::{self, IdentityHeaders, Intent};
+use super::listener::ListenerContext;
+use super::record::ExchangeRecord;
+use super::tcp_tunnel;
+use super::upstream::{Answer, Upstream};
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// What decides one request: the permit or the denial, where it goes, and what the service is told of the caller.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) permit: Result<Permit, Denial>,
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) identity: Arc<IdentityHeaders>,
+}
+
+/// Answers one request. It never fails: what goes wrong is an answer.
+pub(super) async fn exchange(
+    context: Arc<ListenerContext>,
+    live: Arc<Live>,
+    worker: usize,
+    route: Route,
+    request: Request<Incoming>,
+) -> Result<Response<ResponseBody>, Infallible> {
+    let in_flight = live.begin();
+    let (head, body) = request.into_parts();
+    let caller = Caller { version: head.version, is_grpc: head.headers.get(CONTENT_TYPE).is_some_and(headers::is_grpc_type) };
+    let mut record = ExchangeRecord::begin(&context, in_flight, &head);
+    let (body, bytes) = RequestBody::new(body);
+    record.count_request_bytes(bytes);
+    let address = Arc::clone(route.upstream.address());
+    let mut response = match forward(&context, worker, route, head, body).await {
+        Ok((answer, upgrade)) => pass_on(&context, &live, answer, upgrade, record, caller),
+        Err(error) => refuse(&context, &live, &address, &error, record, caller),
+    };
+    if caller.version < Version::HTTP_2 && live.phase() >= Phase::Draining {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}
+
+/// What the form of an answer depends on.
+#[derive(Debug, Clone, Copy)]
+struct Caller {
+    version: Version,
+    is_grpc: bool,
+}
+
+/// The caller's half of an upgrade, and the protocol it asked for.
+struct AskedUpgrade {
+    caller: hyper::upgrade::OnUpgrade,
+}
+
+async fn forward(
+    context: &ListenerContext,
+    worker: usize,
+    route: Route,
+    mut head: request::Parts,
+    body: RequestBody,
+) -> Result<(Answer, Option<AskedUpgrade>), ProxyError> {
+    let intent = headers::check_request(&head)?;
+    let permit = route.permit.map_err(ProxyError::Denied)?;
+    let limit = answer_limit(context, &head.headers, intent);
+    let protocol = head.headers.get(UPGRADE).cloned();
+    headers::strip(&mut head.headers);
+    headers::take_expectation(&mut head.headers);
+    route.identity.set(&mut head.headers);
+    headers::ensure_trace(&mut head.headers);
+    let upgrade = match (intent, protocol) {
+        (Intent::Upgrade, Some(protocol)) => {
+            head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            head.headers.insert(UPGRADE, protocol);
+            head.extensions.remove::<hyper::upgrade::OnUpgrade>().map(|caller| AskedUpgrade { caller })
+        }
+        _ => None,
+    };
+    let send = route.upstream.send(worker, permit, head, body, intent);
+    let answer = match limit {
+        Some(limit) => tokio::time::timeout(limit, send).await.map_err(|_| ProxyError::AnswerTimeout { limit })??,
+        None => send.await?,
+    };
+    if answer.retried {
+        context.metrics.count_retry();
+    }
+    Ok((answer, upgrade))
+}
+
+/// The shorter of `timeouts.response_header` and the deadline that a gRPC caller set.
+fn answer_limit(context: &ListenerContext, headers: &HeaderMap, intent: Intent) -> Option<Duration> {
+    let configured = context.timeouts.response_header;
+    let asked = if intent == Intent::Grpc { headers.get(GRPC_TIMEOUT).and_then(grpc_timeout) } else { None };
+    match (configured, asked) {
+        (Some(configured), Some(asked)) => Some(configured.min(asked)),
+        (configured, asked) => configured.or(asked),
+    }
+}
+
+/// At most eight digits and a unit, as the gRPC protocol over HTTP/2 has it.
+fn grpc_timeout(value: &HeaderValue) -> Option<Duration> {
+    let (digits, unit) = value.to_str().ok()?.split_at_checked(value.len().checked_sub(1)?)?;
+    if digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(count * 3600)),
+        "M" => Some(Duration::from_secs(count * 60)),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+fn pass_on(
+    context: &Arc<ListenerContext>,
+    live: &Arc<Live>,
+    answer: Answer,
+    upgrade: Option<AskedUpgrade>,
+    mut record: Box<ExchangeRecord>,
+    caller: Caller,
+) -> Response<ResponseBody> {
+    let Answer { mut response, lease, .. } = answer;
+    let status = response.status();
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return switch_protocols(context, live, response, lease, upgrade, record, caller);
+    }
+    headers::strip(response.headers_mut());
+    record.answered(status, Some(lease));
+    let (mut head, body) = response.into_parts();
+    head.version = Version::HTTP_11;
+    head.extensions.clear();
+    Response::from_parts(head, ResponseBody::stream(body, record))
+}
+
+/// Joins the two connections once both sides have switched. A service that switches unasked is not believed.
+fn switch_protocols(
+    context: &Arc<ListenerContext>,
+    live: &Arc<Live>,
+    mut response: Response<Incoming>,
+    lease: super::upstream::Lease,
+    upgrade: Option<AskedUpgrade>,
+    mut record: Box<ExchangeRecord>,
+    caller: Caller,
+) -> Response<ResponseBody> {
+    let Some(upgrade) = upgrade else {
+        let error = ProxyError::Upgrade("the upstream switched protocols unasked");
+        return refuse(context, live, &lease.address(), &error, record, caller);
+    };
+    let protocol = response.headers().get(UPGRADE).cloned();
+    let upstream = hyper::upgrade::on(&mut response);
+    headers::strip(response.headers_mut());
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Some(protocol) = protocol {
+        response.headers_mut().insert(UPGRADE, protocol);
+    }
+    record.answered(StatusCode::SWITCHING_PROTOCOLS, None);
+    let (head, _) = response.into_parts();
+    tokio::spawn(tcp_tunnel::join_upgraded(Arc::clone(context), Arc::clone(live), upgrade.caller, upstream, lease, record));
+    Response::from_parts(head, ResponseBody::whole(Bytes::new(), None))
+}
+
+/// An answer of our own.
+fn refuse(
+    context: &ListenerContext,
+    live: &Live,
+    upstream: &str,
+    error: &ProxyError,
+    mut record: Box<ExchangeRecord>,
+    caller: Caller,
+) -> Response<ResponseBody> {
+    match (error, &live.peer) {
+        (ProxyError::Denied(denial), Some(peer)) => context.refuse_by_policy(&live.peer_address, peer, denial),
+        (ProxyError::BadRequest(_) | ProxyError::MethodNotCarried(_), _) => {
+            debug!(listener = &*context.name, peer.address = live.peer_address, %error, "request refused");
+        }
+        _ => warn!(
+            listener = &*context.name,
+            upstream,
+            reason = error.label(),
+            %error,
+            hint = error.hint(),
+            "exchange failed"
+        ),
+    }
+    context.metrics.count_error(error.label());
+    let told = error.told_to_caller(context.direction);
+    let status = if caller.is_grpc { StatusCode::OK } else { error.status() };
+    record.failed(status, error.label());
+    let (content_type, body) = if caller.is_grpc {
+        ("application/grpc", Bytes::new())
+    } else {
+        ("application/problem+json", problem(error, &told))
+    };
+    let mut response = Response::new(ResponseBody::whole(body, Some(record)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    let proxy_status = format!("mantlet; error={}; details=\"{}\"", error.label(), structured_text(&told));
+    headers.extend(HeaderValue::try_from(proxy_status).ok().map(|value| (PROXY_STATUS, value)));
+    if caller.is_grpc {
+        headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(error.grpc_status())));
+        headers.extend(HeaderValue::try_from(percent_encoded(&told)).ok().map(|value| (GRPC_MESSAGE, value)));
+    }
+    response
+}
+
+/// A problem document (RFC 9457 section 3).
+fn problem(error: &ProxyError, told: &str) -> Bytes {
+    let status = error.status();
+    let document = json!({
+        "type": "about:blank",
+        "title": status.canonical_reason(),
+        "status": status.as_u16(),
+        "detail": told,
+        "error": error.label(),
+    });
+    Bytes::from(format!("{document}\n"))
+}
+
+/// The inside of a string of RFC 8941 section 3.3.3.
+fn structured_text(text: &str) -> String {
+    let printable = text.chars().map(|character| if matches!(character, ' '..='~') { character } else { '?' });
+    printable.flat_map(|character| matches!(character, '"' | '\\').then_some('\\').into_iter().chain([character])).collect()
+}
+
+/// `grpc-message` is percent-encoded UTF-8.
+fn percent_encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut encoded, byte| {
+        match byte {
+            b'%' | 0..=0x1f | 0x7f.. => {
+                use std::fmt::Write as _;
+                let _ = write!(encoded, "%{byte:02X}");
+            }
+            byte => encoded.push(char::from(byte)),
+        }
+        encoded
+    })
+}

@@ -1,0 +1,79 @@
+//! What all connections of one listener share.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::config::{Limits, Timeouts};
+use crate::net::PeerAddress;
+use crate::tls::Peer;
+
+use super::connections::{Connections, Direction, Held, Registration};
+use super::metrics::ListenerMetrics;
+use super::refusals::Refusals;
+
+/// What all listeners of the process share.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// Live connections.
+    pub connections: Arc<Connections>,
+    /// The last refusals.
+    pub refusals: Arc<Refusals>,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[timeouts]`
+    pub timeouts: Timeouts,
+    /// `log.access`
+    pub access_log: bool,
+    /// Our own name, as the certificate has it at the start.
+    pub own_name: Option<Arc<str>>,
+}
+
+/// What all connections of one listener share.
+#[derive(Debug)]
+pub struct ListenerContext {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Which way it goes.
+    pub direction: Direction,
+    /// Its counters.
+    pub metrics: ListenerMetrics,
+    /// Live connections.
+    pub connections: Arc<Connections>,
+    /// The last refusals.
+    pub refusals: Arc<Refusals>,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[timeouts]`
+    pub timeouts: Timeouts,
+    /// `log.access`
+    pub access_log: bool,
+    /// Our own name, as the certificate has it.
+    pub own_name: Option<Arc<str>>,
+    /// Places for handshakes in flight.
+    pub handshakes: Arc<Semaphore>,
+}
+
+impl ListenerContext {
+    /// The context of one listener.
+    pub fn new(name: &str, direction: Direction, metrics: ListenerMetrics, shared: &Shared) -> Self {
+        Self {
+            name: name.into(),
+            direction,
+            metrics,
+            connections: Arc::clone(&shared.connections),
+            refusals: Arc::clone(&shared.refusals),
+            limits: shared.limits.clone(),
+            timeouts: shared.timeouts.clone(),
+            access_log: shared.access_log,
+            own_name: shared.own_name.clone(),
+            handshakes: Arc::new(Semaphore::new(shared.limits.max_handshakes)),
+        }
+    }
+
+    /// Puts an accepted connection on the list of live ones.
+    pub(super) fn register(&self, address: PeerAddress, peer: Option<Arc<Peer>>, place: OwnedSemaphorePermit) -> Registration {
+        let held = Held { place, open: self.metrics.open_connection() };
+        self.connections.register(&self.name, self.direction, address.to_string(), peer, self.timeouts.idle, Some(held))
+    }
+}

@@ -1,0 +1,147 @@
+//! The record of one exchange: counted and, by option, logged exactly once, at its end, however it ends.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode};
+use tracing::info;
+
+use super::connections::InFlight;
+use super::listener::ListenerContext;
+use super::upstream::Lease;
+
+/// One exchange in progress. Dropping it before [`ExchangeRecord::complete`] records that it was cut short.
+#[derive(Debug)]
+pub struct ExchangeRecord {
+    context: Arc<ListenerContext>,
+    in_flight: InFlight,
+    started: Instant,
+    logged: Option<Box<Logged>>,
+    status: StatusCode,
+    request_bytes: Option<Arc<AtomicU64>>,
+    response_bytes: u64,
+    lease: Option<Lease>,
+    outcome: Outcome,
+}
+
+/// What only the access log needs, kept only where it is on.
+#[derive(Debug)]
+struct Logged {
+    method: Method,
+    path: Option<PathAndQuery>,
+    reason: Option<&'static str>,
+    upstream: Option<Arc<str>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    InProgress,
+    Completed,
+    UpstreamBroke,
+}
+
+impl ExchangeRecord {
+    /// Begins the record of a request.
+    pub fn begin(context: &Arc<ListenerContext>, in_flight: InFlight, head: &http::request::Parts) -> Box<Self> {
+        let logged = context.access_log.then(|| {
+            Box::new(Logged { method: head.method.clone(), path: head.uri.path_and_query().cloned(), reason: None, upstream: None })
+        });
+        Box::new(Self {
+            context: Arc::clone(context),
+            in_flight,
+            started: Instant::now(),
+            logged,
+            status: StatusCode::INTERNAL_SERVER_ERROR,
+            request_bytes: None,
+            response_bytes: 0,
+            lease: None,
+            outcome: Outcome::InProgress,
+        })
+    }
+
+    /// Notes the counter of the request's body.
+    pub fn count_request_bytes(&mut self, bytes: Option<Arc<AtomicU64>>) {
+        self.request_bytes = bytes;
+    }
+
+    /// Notes the status that the caller gets, and the connection that is given back when the answer is through.
+    pub fn answered(&mut self, status: StatusCode, lease: Option<Lease>) {
+        self.status = status;
+        if let (Some(logged), Some(lease)) = (&mut self.logged, &lease) {
+            logged.upstream = Some(lease.address());
+        }
+        self.lease = lease;
+    }
+
+    /// Notes that the proxy itself answers, and why.
+    pub fn failed(&mut self, status: StatusCode, reason: &'static str) {
+        self.status = status;
+        if let Some(logged) = &mut self.logged {
+            logged.reason = Some(reason);
+        }
+    }
+
+    /// Counts bytes of the answer.
+    pub fn add_response_bytes(&mut self, bytes: u64) {
+        self.response_bytes += bytes;
+    }
+
+    /// Notes that the upstream broke off in the middle of its answer.
+    pub fn note_broken(&mut self, _error: &hyper::Error) {
+        self.outcome = Outcome::UpstreamBroke;
+    }
+
+    /// The answer is through.
+    pub fn complete(mut self: Box<Self>) {
+        self.outcome = Outcome::Completed;
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+    }
+}
+
+impl Drop for ExchangeRecord {
+    fn drop(&mut self) {
+        let duration = self.started.elapsed();
+        let request_bytes = self.request_bytes.as_ref().map_or(0, |bytes| bytes.load(Ordering::Relaxed));
+        self.context.metrics.count_request(self.status, duration);
+        if request_bytes + self.response_bytes > 0 {
+            self.context.metrics.count_bytes(request_bytes, self.response_bytes);
+        }
+        let outcome = match self.outcome {
+            Outcome::Completed => "completed",
+            Outcome::UpstreamBroke => {
+                self.context.metrics.count_error("http_response_incomplete");
+                "upstream_broke_off"
+            }
+            Outcome::InProgress => {
+                self.in_flight.note_cancelled();
+                "cancelled"
+            }
+        };
+        let Some(logged) = &self.logged else { return };
+        let live = self.in_flight.live();
+        let certificate = live.peer.as_ref().and_then(|peer| peer.path.as_ref()).map(|path| &path.end_entity);
+        info!(
+            listener = &*self.context.name,
+            direction = self.context.direction.label(),
+            peer = live.peer.as_ref().map(|peer| tracing::field::display(&peer.identity)),
+            peer.serial = certificate.map(|certificate| tracing::field::display(&certificate.serial)),
+            peer.issuer = certificate.map(|certificate| certificate.issuer.as_str()),
+            peer.address = live.peer_address,
+            connection = live.id,
+            method = logged.method.as_str(),
+            path = logged.path.as_ref().map(PathAndQuery::path),
+            status = self.status.as_u16(),
+            duration_ms = duration.as_secs_f64() * 1000.0,
+            request_bytes,
+            response_bytes = self.response_bytes,
+            upstream = logged.upstream.as_deref(),
+            outcome,
+            reason = logged.reason,
+            "request"
+        );
+    }
+}

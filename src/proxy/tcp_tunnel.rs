@@ -1,0 +1,156 @@
+//! Bytes both ways, with half-close, until both ends are done or the connection has to end.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional_with_sizes};
+use tracing::debug;
+
+use crate::policy::Permit;
+
+use super::connections::{Live, Phase};
+use super::listener::ListenerContext;
+use super::record::ExchangeRecord;
+use super::upstream::Lease;
+
+/// One TLS record's worth each way.
+const BUFFER: usize = 16 * 1024;
+/// How long an orderly end may take once a connection has to end.
+const FAREWELL: Duration = Duration::from_millis(50);
+
+/// What went through a tunnel.
+#[derive(Debug, Default)]
+pub(super) struct Carried {
+    to_upstream: AtomicU64,
+    to_caller: AtomicU64,
+}
+
+/// How a tunnel ended.
+#[derive(Debug)]
+pub(super) enum TunnelEnd {
+    /// Both ends closed.
+    Closed,
+    /// One end broke off, so that the other must not take what it has for the whole.
+    Broken(io::Error),
+    /// The connection had to end.
+    Ended,
+}
+
+impl Carried {
+    pub(super) fn to_upstream(&self) -> u64 {
+        self.to_upstream.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn to_caller(&self) -> u64 {
+        self.to_caller.load(Ordering::Relaxed)
+    }
+}
+
+/// Joins a caller and an upstream. Either of `lives` can end it.
+pub(super) async fn tunnel<C, U>(
+    _permit: Permit,
+    caller: &mut C,
+    upstream: &mut U,
+    lives: [&Arc<Live>; 2],
+    carried: &Carried,
+) -> TunnelEnd
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut metered = Metered { stream: &mut *caller, carried, lives };
+    let outcome = tokio::select! {
+        outcome = copy_bidirectional_with_sizes(&mut metered, upstream, BUFFER, BUFFER) => Some(outcome),
+        _ = lives[0].phase_after(Phase::Draining) => None,
+        _ = lives[1].phase_after(Phase::Draining) => None,
+    };
+    match outcome {
+        Some(Ok(_)) => TunnelEnd::Closed,
+        Some(Err(error)) => TunnelEnd::Broken(error),
+        None => {
+            let farewell = async { tokio::join!(caller.shutdown(), upstream.shutdown()) };
+            // The end was decided; a peer that does not hear of it in time sees the socket close.
+            let _ = tokio::time::timeout(FAREWELL, farewell).await;
+            TunnelEnd::Ended
+        }
+    }
+}
+
+/// Joins the two halves of an upgrade once both have switched. The records of both connections ended when the HTTP library let
+/// go of them, so both are put on the list again.
+pub(super) async fn join_upgraded(
+    context: Arc<ListenerContext>,
+    accepted: Arc<Live>,
+    permit: Permit,
+    caller: OnUpgrade,
+    upstream: OnUpgrade,
+    lease: Lease,
+    mut record: Box<ExchangeRecord>,
+) {
+    let again = |live: &Live| {
+        let peer = live.peer.clone();
+        context.connections.register(&context.name, live.direction, live.peer_address.clone(), peer, context.timeouts.idle, None)
+    };
+    let (caller_registration, upstream_registration) = (again(&accepted), again(lease.live()));
+    let lives = [caller_registration.live(), upstream_registration.live()];
+    let (mut caller, mut upstream) = match tokio::try_join!(caller, upstream) {
+        Ok((caller, upstream)) => (TokioIo::new(caller), TokioIo::new(upstream)),
+        Err(error) => {
+            debug!(listener = &*context.name, %error, "an upgrade failed");
+            return;
+        }
+    };
+    let carried = Carried::default();
+    let end = tunnel::<TokioIo<Upgraded>, TokioIo<Upgraded>>(permit, &mut caller, &mut upstream, lives, &carried).await;
+    debug!(listener = &*context.name, ?end, "an upgraded connection ended");
+    record.add_response_bytes(carried.to_caller());
+    record.count_request_bytes(Some(Arc::new(AtomicU64::new(carried.to_upstream()))));
+    record.complete();
+}
+
+/// The caller's stream, whose bytes are counted and keep both connections from being idle.
+struct Metered<'a, S> {
+    stream: &'a mut S,
+    carried: &'a Carried,
+    lives: [&'a Arc<Live>; 2],
+}
+
+impl<S> Metered<'_, S> {
+    fn note(&self, counter: &AtomicU64, bytes: usize) {
+        counter.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.lives.iter().for_each(|live| live.note_use());
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<'_, S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut *this.stream).poll_read(cx, buf))?;
+        this.note(&this.carried.to_upstream, buf.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<'_, S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut *this.stream).poll_write(cx, buf))?;
+        this.note(&this.carried.to_caller, written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.get_mut().stream).poll_shutdown(cx)
+    }
+}

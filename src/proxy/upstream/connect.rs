@@ -1,0 +1,171 @@
+//! Making a connection: resolve, connect, shake hands, all under a deadline.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use crate::net::{Endpoint, Host, Stream};
+use crate::proxy::ProxyError;
+use crate::tls::{Alpn, Connector, Peer, TlsClientStream};
+
+use super::{Target, Upstream};
+
+/// A connection to the local service or to a peer.
+#[derive(Debug)]
+pub enum UpstreamStream {
+    /// To the local service.
+    Plain(Stream),
+    /// To a peer.
+    Tls(Box<TlsClientStream>),
+}
+
+/// A new connection, and who is at its other end where that was proved.
+pub(in crate::proxy) struct Connected {
+    pub(in crate::proxy) stream: UpstreamStream,
+    pub(in crate::proxy) peer: Option<Arc<Peer>>,
+    pub(in crate::proxy) address: String,
+}
+
+impl Upstream {
+    /// Connects. The local service is offered no ALPN.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(in crate::proxy) async fn connect(&self, alpn: Alpn) -> Result<Connected, ProxyError> {
+        match &self.target {
+            Target::Service { address, .. } => {
+                let limit = self.timeouts.connect;
+                let stream = match tokio::time::timeout(limit, Stream::connect(address)).await {
+                    Err(_) => return Err(ProxyError::ConnectTimeout { address: address.to_string(), limit }),
+                    Ok(Err(source)) => return Err(ProxyError::Connect { address: address.to_string(), source }),
+                    Ok(Ok(stream)) => stream,
+                };
+                Ok(Connected { stream: UpstreamStream::Plain(stream), peer: None, address: address.to_string() })
+            }
+            Target::Peer { endpoint, connector, .. } => self.connect_to_peer(endpoint, connector, alpn).await,
+        }
+    }
+
+    async fn connect_to_peer(&self, endpoint: &Endpoint, connector: &Connector, alpn: Alpn) -> Result<Connected, ProxyError> {
+        let deadline = Instant::now() + self.timeouts.connect;
+        let addresses = resolve(endpoint, deadline, self.timeouts.connect).await?;
+        let (stream, address) = connect_to_any(&addresses, deadline, self.timeouts.connect).await?;
+        let limit = self.timeouts.handshake;
+        let handshake = connector.connect(stream, address.ip(), alpn);
+        let described = || describe(endpoint, address.ip());
+        match tokio::time::timeout(limit, handshake).await {
+            Err(_) => Err(ProxyError::ConnectTimeout { address: described(), limit }),
+            Ok(Err(source)) => Err(ProxyError::Tls { address: described(), source }),
+            Ok(Ok((stream, peer))) => Ok(Connected {
+                stream: UpstreamStream::Tls(Box::new(stream)),
+                peer: Some(Arc::new(peer)),
+                address: address.to_string(),
+            }),
+        }
+    }
+}
+
+fn describe(endpoint: &Endpoint, address: IpAddr) -> String {
+    match endpoint.host {
+        Host::Dns(_) => format!("{endpoint} ({address})"),
+        Host::Ip(_) => endpoint.to_string(),
+    }
+}
+
+async fn resolve(endpoint: &Endpoint, deadline: Instant, limit: Duration) -> Result<Vec<SocketAddr>, ProxyError> {
+    let name = match &endpoint.host {
+        Host::Ip(address) => return Ok(vec![SocketAddr::new(*address, endpoint.port)]),
+        Host::Dns(name) => name,
+    };
+    let failed = |source| ProxyError::Resolve { name: name.clone(), source };
+    match timeout_at(deadline, tokio::net::lookup_host((name.as_str(), endpoint.port))).await {
+        Err(_) => Err(ProxyError::ConnectTimeout { address: endpoint.to_string(), limit }),
+        Ok(Err(source)) => Err(failed(source)),
+        Ok(Ok(addresses)) => {
+            let addresses: Vec<SocketAddr> = addresses.collect();
+            if addresses.is_empty() { Err(failed(io::ErrorKind::NotFound.into())) } else { Ok(addresses) }
+        }
+    }
+}
+
+/// Tries each address in turn. One that swallows packets gets no more than its share of the time.
+async fn connect_to_any(
+    addresses: &[SocketAddr],
+    deadline: Instant,
+    limit: Duration,
+) -> Result<(Stream, SocketAddr), ProxyError> {
+    let mut last = None;
+    for (tried, address) in (0_u32..).zip(addresses) {
+        let untried = u32::try_from(addresses.len()).unwrap_or(u32::MAX).saturating_sub(tried).max(1);
+        let share = deadline.saturating_duration_since(Instant::now()) / untried;
+        match tokio::time::timeout(share, TcpStream::connect(address)).await.map(|stream| stream.and_then(Stream::from_tcp)) {
+            Ok(Ok(stream)) => return Ok((stream, *address)),
+            Ok(Err(source)) => last = Some(ProxyError::Connect { address: address.to_string(), source }),
+            Err(_) => last = Some(ProxyError::ConnectTimeout { address: address.to_string(), limit }),
+        }
+    }
+    Err(last.expect("there is at least one address"))
+}
+
+impl UpstreamStream {
+    /// True where the handshake agreed on HTTP/2.
+    pub(super) fn agreed_on_http2(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+        }
+    }
+}
+
+impl AsyncRead for UpstreamStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for UpstreamStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

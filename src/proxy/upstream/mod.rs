@@ -1,0 +1,101 @@
+//! The other side of an exchange: the local service in plaintext, or a peer over mutual TLS.
+//!
+//! Each worker keeps its own connections, so that no lock is shared between cores.
+
+mod connect;
+mod pool;
+mod send;
+
+use std::sync::Arc;
+
+use crate::config::{AppProtocol, Hop, Limits, Timeouts};
+use crate::net::{Address, Endpoint};
+use crate::tls::Connector;
+
+use super::connections::{Connections, Direction};
+
+pub use connect::UpstreamStream;
+pub use pool::Lease;
+pub use send::Answer;
+
+use pool::Pool;
+
+/// Where exchanges and tunnels of one listener go.
+#[derive(Debug)]
+pub struct Upstream {
+    target: Target,
+    address: Arc<str>,
+    listener: Arc<str>,
+    pools: Vec<Pool>,
+    connections: Arc<Connections>,
+    limits: Limits,
+    timeouts: Timeouts,
+}
+
+/// What is connected to, and how.
+#[derive(Debug)]
+pub enum Target {
+    /// The local service.
+    Service {
+        /// Its address.
+        address: Address,
+        /// Which HTTP version it is spoken to in.
+        app_protocol: AppProtocol,
+    },
+    /// A peer.
+    Peer {
+        /// Its address.
+        endpoint: Endpoint,
+        /// Makes the handshakes.
+        connector: Connector,
+        /// Which HTTP version the hop speaks.
+        hop: Hop,
+    },
+}
+
+impl Upstream {
+    /// An upstream without connections. `workers` is the number of workers.
+    pub fn new(
+        target: Target,
+        listener: &Arc<str>,
+        workers: usize,
+        connections: &Arc<Connections>,
+        limits: &Limits,
+        timeouts: &Timeouts,
+    ) -> Self {
+        let address = match &target {
+            Target::Service { address, .. } => address.to_string(),
+            Target::Peer { endpoint, .. } => endpoint.to_string(),
+        };
+        Self {
+            target,
+            address: address.into(),
+            listener: Arc::clone(listener),
+            pools: (0..workers).map(|_| Pool::default()).collect(),
+            connections: Arc::clone(connections),
+            limits: limits.clone(),
+            timeouts: timeouts.clone(),
+        }
+    }
+
+    /// Its address, for people.
+    pub fn address(&self) -> &Arc<str> {
+        &self.address
+    }
+
+    /// What makes handshakes with it, where it is a peer.
+    pub fn connector(&self) -> Option<&Connector> {
+        match &self.target {
+            Target::Peer { connector, .. } => Some(connector),
+            Target::Service { .. } => None,
+        }
+    }
+
+    /// Which way it lies.
+    fn direction(&self) -> Direction {
+        match self.target {
+            Target::Peer { .. } => Direction::Outbound,
+            Target::Service { .. } => Direction::Inbound,
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Connections kept to one upstream by one worker, and the lease of one of them for one exchange.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::proxy::ProxyError;
+use crate::proxy::body::RequestBody;
+use crate::proxy::connections::{InFlight, Live, Phase, Registration};
+use crate::proxy::watched::Severable;
+use crate::tls::Alpn;
+
+use super::connect::{Connected, UpstreamStream};
+use super::{Target, Upstream};
+
+/// How much of one answer a peer may send ahead of us, and of all answers on one connection.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// A peer that is silent for this long while something is in flight is asked whether it lives.
+const PING_AFTER: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections of one worker.
+#[derive(Debug, Default)]
+pub(super) struct Pool {
+    http1: Mutex<Vec<Http1>>,
+    http2: Mutex<Vec<Http2>>,
+    /// Held while an HTTP/2 connection is being made, so that a burst makes one and not one each.
+    connecting: tokio::sync::Mutex<()>,
+    /// The last handshake agreed on HTTP/1.1 though HTTP/2 was offered.
+    declined_http2: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Http1 {
+    sender: http1::SendRequest<RequestBody>,
+    live: Arc<Live>,
+}
+
+#[derive(Debug, Clone)]
+struct Http2 {
+    sender: http2::SendRequest<RequestBody>,
+    live: Arc<Live>,
+}
+
+/// Which version an exchange needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// HTTP/2 where the peer speaks it.
+    Either,
+}
+
+/// A connection for one exchange. An HTTP/1.1 connection that is not given back is closed.
+#[derive(Debug)]
+pub struct Lease {
+    upstream: Arc<Upstream>,
+    worker: usize,
+    pub(super) connection: Leased,
+    in_flight: InFlight,
+    /// True where the connection has carried something before, so that it may turn out closed.
+    pub(super) reused: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Leased {
+    Http1(http1::SendRequest<RequestBody>),
+    Http2(http2::SendRequest<RequestBody>),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Upstream {
+    /// A pooled connection, or a new one. `fresh` asks for a new one.
+    pub(super) async fn lease(self: &Arc<Self>, worker: usize, wanted: Wanted, fresh: bool) -> Result<Lease, ProxyError> {
+        let pool = &self.pools[worker];
+        let http1_first = wanted == Wanted::Http1
+            || wanted == Wanted::Either && pool.declined_http2.load(Ordering::Relaxed);
+        if !http1_first {
+            return self.lease_http2(worker, wanted, fresh).await;
+        }
+        while !fresh {
+            let Some(mut idle) = lock(&pool.http1).pop() else { break };
+            let in_flight = idle.live.begin();
+            if idle.live.phase() == Phase::Open && idle.sender.ready().await.is_ok() {
+                return Ok(self.leased(worker, Leased::Http1(idle.sender), in_flight, true));
+            }
+        }
+        let alpn = if wanted == Wanted::Http1 { Alpn::Http1 } else { Alpn::Http2OrHttp1 };
+        self.new_connection(worker, wanted, alpn).await
+    }
+
+    async fn lease_http2(self: &Arc<Self>, worker: usize, wanted: Wanted, fresh: bool) -> Result<Lease, ProxyError> {
+        let pool = &self.pools[worker];
+        if !fresh && let Some((sender, in_flight)) = pool.http2_with_room(self.limits.max_streams) {
+            return Ok(self.leased(worker, Leased::Http2(sender), in_flight, true));
+        }
+        let _connecting = pool.connecting.lock().await;
+        // Whoever waited may find that the connection made meanwhile has room.
+        if let Some((sender, in_flight)) = pool.http2_with_room(self.limits.max_streams) {
+            return Ok(self.leased(worker, Leased::Http2(sender), in_flight, true));
+        }
+        let alpn = if wanted == Wanted::Http2 { Alpn::Http2 } else { Alpn::Http2OrHttp1 };
+        self.new_connection(worker, wanted, alpn).await
+    }
+
+    fn leased(self: &Arc<Self>, worker: usize, connection: Leased, in_flight: InFlight, reused: bool) -> Lease {
+        Lease { upstream: Arc::clone(self), worker, connection, in_flight, reused }
+    }
+
+    async fn new_connection(self: &Arc<Self>, worker: usize, wanted: Wanted, alpn: Alpn) -> Result<Lease, ProxyError> {
+        let connected = self.connect(alpn).await?;
+        let speaks_http2 = match self.target {
+            Target::Service { .. } => wanted == Wanted::Http2,
+            Target::Peer { .. } => connected.stream.agreed_on_http2(),
+        };
+        if wanted == Wanted::Either {
+            self.pools[worker].declined_http2.store(!speaks_http2, Ordering::Relaxed);
+        }
+        let Connected { stream, peer, address } = connected;
+        let registration =
+            self.connections.register(&self.listener, self.direction(), address, peer, self.timeouts.upstream_idle, None);
+        let in_flight = registration.live().begin();
+        let connection = if speaks_http2 {
+            Leased::Http2(self.start_http2(worker, stream, registration).await?)
+        } else {
+            Leased::Http1(self.start_http1(stream, registration).await?)
+        };
+        Ok(self.leased(worker, connection, in_flight, false))
+    }
+
+    async fn start_http1(
+        &self,
+        stream: UpstreamStream,
+        registration: Registration,
+    ) -> Result<http1::SendRequest<RequestBody>, ProxyError> {
+        let (sender, connection) = http1::Builder::new()
+            .max_headers(self.limits.max_headers)
+            .max_header_size(self.limits.max_header_bytes)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|source| self.no_answer(source))?;
+        tokio::spawn(run(connection.with_upgrades(), registration, CancellationToken::new()));
+        Ok(sender)
+    }
+
+    async fn start_http2(
+        &self,
+        worker: usize,
+        stream: UpstreamStream,
+        registration: Registration,
+    ) -> Result<http2::SendRequest<RequestBody>, ProxyError> {
+        let cut = CancellationToken::new();
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(u32::try_from(self.limits.max_header_bytes).unwrap_or(u32::MAX))
+            .keep_alive_interval(PING_AFTER)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .handshake(TokioIo::new(Severable::new(stream, cut.clone())))
+            .await
+            .map_err(|source| self.no_answer(source))?;
+        let kept = Http2 { sender: sender.clone(), live: Arc::clone(registration.live()) };
+        lock(&self.pools[worker].http2).push(kept);
+        tokio::spawn(run(connection, registration, cut));
+        Ok(sender)
+    }
+
+    pub(super) fn no_answer(&self, source: hyper::Error) -> ProxyError {
+        ProxyError::NoAnswer { address: self.address.to_string(), source }
+    }
+
+    /// Forgets connections that have ended.
+    pub fn prune(&self) {
+        for pool in &self.pools {
+            lock(&pool.http1).retain(|idle| idle.live.phase() == Phase::Open && !idle.sender.is_closed());
+            lock(&pool.http2).retain(|kept| kept.live.phase() == Phase::Open && !kept.sender.is_closed());
+        }
+    }
+}
+
+impl Pool {
+    fn http2_with_room(&self, max_streams: u32) -> Option<(http2::SendRequest<RequestBody>, InFlight)> {
+        let mut kept = lock(&self.http2);
+        kept.retain(|kept| kept.live.phase() == Phase::Open && !kept.sender.is_closed());
+        let room = |kept: &&Http2| {
+            let allowed = u32::try_from(kept.sender.current_max_send_streams()).unwrap_or(u32::MAX).min(max_streams);
+            kept.live.in_flight() < allowed
+        };
+        let kept = kept.iter().find(room)?;
+        let in_flight = kept.live.begin();
+        (kept.live.phase() == Phase::Open).then(|| (kept.sender.clone(), in_flight))
+    }
+}
+
+impl Lease {
+    /// The upstream's address, for people.
+    pub fn address(&self) -> Arc<str> {
+        Arc::clone(&self.upstream.address)
+    }
+
+    /// Gives the connection back after the last byte of an answer.
+    pub fn give_back(self) {
+        let Leased::Http1(sender) = self.connection else { return };
+        let live = Arc::clone(self.in_flight.live());
+        let mut pool = lock(&self.upstream.pools[self.worker].http1);
+        if live.phase() == Phase::Open && !sender.is_closed() && pool.len() < self.upstream.limits.max_idle_upstream {
+            pool.push(Http1 { sender, live });
+        }
+    }
+}
+
+/// Runs a connection until it ends by itself or has to.
+async fn run(connection: impl Future<Output = hyper::Result<()>>, registration: Registration, cut: CancellationToken) {
+    let mut connection = pin!(connection);
+    let live = registration.live();
+    let mut seen = Phase::Open;
+    loop {
+        tokio::select! {
+            outcome = &mut connection => {
+                if let Err(error) = outcome {
+                    debug!(listener = &*live.listener, connection = live.id, %error, "an upstream connection failed");
+                }
+                return;
+            }
+            phase = live.phase_after(seen) => seen = phase,
+        }
+        if seen >= Phase::Closing {
+            break;
+        }
+    }
+    // What the HTTP library runs in tasks of its own ends with the stream. A connection that is closing has nothing in flight.
+    cut.cancel();
+}

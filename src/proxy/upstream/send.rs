@@ -1,0 +1,184 @@
+//! Sending one request, and once more where the first connection turned out to be closed.
+
+use std::sync::Arc;
+
+use http::header::{CONTENT_LENGTH, HOST, TE};
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderValue, Method, Request, Response, Uri, Version, request};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+
+use crate::config::{AppProtocol, Hop};
+use crate::policy::Permit;
+use crate::proxy::ProxyError;
+use crate::proxy::body::RequestBody;
+use crate::proxy::headers::Intent;
+
+use super::pool::{Lease, Leased, Wanted};
+use super::{Target, Upstream};
+
+/// A request body from this size on goes over HTTP/1.1 by `hop = "auto"`, where it costs less.
+const LARGE_BODY: u64 = 1024 * 1024;
+
+/// An upstream's answer and the connection that it comes on.
+#[derive(Debug)]
+pub struct Answer {
+    /// The answer.
+    pub response: Response<Incoming>,
+    /// To be given back after its last byte.
+    pub lease: Lease,
+    /// True where it took a second try.
+    pub retried: bool,
+}
+
+impl Upstream {
+    /// Sends a permitted request. Where a pooled connection turns out to be closed, a request that cannot have been acted upon, or
+    /// that may be acted upon twice (RFC 9110 section 9.2.2), is sent once more on a fresh one.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn send(
+        self: &Arc<Self>,
+        worker: usize,
+        _permit: Permit,
+        mut head: request::Parts,
+        mut body: RequestBody,
+        intent: Intent,
+    ) -> Result<Answer, ProxyError> {
+        let wanted = self.wanted(&head, intent)?;
+        let mut retried = false;
+        loop {
+            let mut lease = self.lease(worker, wanted, retried).await?;
+            let spare = (lease.reused && !retried && body.is_empty()).then(|| head.clone());
+            let error = match lease.send(head, body, intent).await {
+                Ok(response) => return Ok(Answer { response, lease, retried }),
+                Err(error) => *error,
+            };
+            (head, body) = match again(error, lease.reused && !retried, spare) {
+                Ok(again) => again,
+                Err(error) => return Err(self.no_answer(error)),
+            };
+            retried = true;
+        }
+    }
+
+    fn wanted(&self, head: &request::Parts, intent: Intent) -> Result<Wanted, ProxyError> {
+        Ok(match &self.target {
+            Target::Service { app_protocol, .. } => match (app_protocol, intent) {
+                (AppProtocol::Http2, Intent::Upgrade) => return Err(ProxyError::Upgrade("the service is spoken to in HTTP/2")),
+                (AppProtocol::Http2, _) | (AppProtocol::Auto, Intent::Grpc) => Wanted::Http2,
+                (AppProtocol::Http1 | AppProtocol::Auto, _) => Wanted::Http1,
+            },
+            Target::Peer { hop, .. } => match (hop, intent) {
+                (Hop::Http2, Intent::Upgrade) => return Err(ProxyError::Upgrade("the hop speaks HTTP/2")),
+                (Hop::Http2, _) => Wanted::Http2,
+                (Hop::Http1, _) | (Hop::Auto, Intent::Upgrade) => Wanted::Http1,
+                (Hop::Auto, Intent::Exchange) if is_large(head) => Wanted::Http1,
+                (Hop::Auto, _) => Wanted::Either,
+            },
+        })
+    }
+}
+
+fn is_large(head: &request::Parts) -> bool {
+    let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    length.is_some_and(|length| length >= LARGE_BODY)
+}
+
+/// The request to send again, or the error to report.
+fn again(
+    mut error: TrySendError<Request<RequestBody>>,
+    may_retry: bool,
+    spare: Option<request::Parts>,
+) -> Result<(request::Parts, RequestBody), hyper::Error> {
+    let never_sent = error.take_message();
+    let error = error.into_error();
+    match (may_retry, never_sent, spare) {
+        (true, Some(request), _) => Ok(request.into_parts()),
+        (true, None, Some(head)) if was_not_processed(&error) || (is_idempotent(&head.method) && was_closed(&error)) => {
+            Ok((head, RequestBody::Empty))
+        }
+        _ => Err(error),
+    }
+}
+
+fn is_idempotent(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
+}
+
+/// The connection ended before the first byte of an answer.
+fn was_closed(error: &hyper::Error) -> bool {
+    error.is_incomplete_message() || error.is_canceled() || error.is_closed() || io_cause(error) || h2_cause(error).is_some_and(h2::Error::is_io)
+}
+
+fn io_cause(error: &hyper::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|cause| cause.downcast_ref::<std::io::Error>().is_some())
+}
+
+fn h2_cause(error: &hyper::Error) -> Option<&h2::Error> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
+/// The peer says that it did nothing: it refused the stream, or went away before it saw it (RFC 9113 section 8.7).
+fn was_not_processed(error: &hyper::Error) -> bool {
+    h2_cause(error).is_some_and(|error| {
+        error.reason() == Some(h2::Reason::REFUSED_STREAM)
+            || error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
+    })
+}
+
+impl Lease {
+    async fn send(
+        &mut self,
+        mut head: request::Parts,
+        body: RequestBody,
+        intent: Intent,
+    ) -> Result<Response<Incoming>, Box<TrySendError<Request<RequestBody>>>> {
+        match &mut self.connection {
+            Leased::Http1(sender) => {
+                write_as_http1(&mut head, intent);
+                sender.try_send_request(Request::from_parts(head, body)).await.map_err(Box::new)
+            }
+            Leased::Http2(sender) => {
+                write_as_http2(&mut head);
+                sender.try_send_request(Request::from_parts(head, body)).await.map_err(Box::new)
+            }
+        }
+    }
+}
+
+/// Origin form and a `Host` header (RFC 9112 section 3.2).
+fn write_as_http1(head: &mut request::Parts, intent: Intent) {
+    head.version = Version::HTTP_11;
+    if !head.headers.contains_key(HOST) {
+        let authority = head.uri.authority().map_or("", |authority| authority.as_str());
+        // An authority that parsed has no character that a header value may not have.
+        head.headers.insert(HOST, HeaderValue::from_str(authority).unwrap_or(HeaderValue::from_static("")));
+    }
+    if head.uri.scheme().is_some() {
+        let path = head.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+        head.uri = Uri::from(path);
+    }
+    if intent != Intent::Upgrade && head.headers.contains_key(TE) {
+        head.headers.insert(http::header::CONNECTION, HeaderValue::from_static("te"));
+    }
+}
+
+/// Pseudo-header fields in place of `Host` (RFC 9113 section 8.3.1).
+fn write_as_http2(head: &mut request::Parts) {
+    head.version = Version::HTTP_2;
+    head.headers.remove(http::header::CONNECTION);
+    let host = head.headers.remove(HOST);
+    if head.uri.authority().is_some() {
+        return;
+    }
+    let mut parts = std::mem::take(&mut head.uri).into_parts();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = host.and_then(|host| host.to_str().ok()?.parse().ok());
+    if parts.authority.is_none() {
+        // An HTTP/1.0 request may name no host. HTTP/2 wants an authority beside the scheme, and an empty one cannot be written.
+        parts.authority = Some(http::uri::Authority::from_static("localhost"));
+    }
+    parts.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+    head.uri = Uri::from_parts(parts).unwrap_or_default();
+}

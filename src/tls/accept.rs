@@ -1,0 +1,145 @@
+//! The server role: handshakes with callers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::server::NoServerSessionStorage;
+use rustls::sign::SingleCertAndKey;
+use tokio::io::AsyncWriteExt;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::config::{ClientAuth, Protocol, TlsVersion};
+use crate::net::Stream;
+use crate::x509::TrustMaterial;
+
+use super::error::HandshakeError;
+use super::peer::Peer;
+use super::settings::{provider, versions};
+use super::verifier::{ClientVerifier, VERDICT, VerdictCell};
+
+/// An accepted TLS connection.
+pub type TlsServerStream = TlsStream<Stream>;
+
+/// First byte of a TLS record that carries a handshake message (RFC 8446 section 5.1).
+const HANDSHAKE_RECORD: u8 = 0x16;
+
+/// What a plaintext caller reads. It names no peer, rule or version.
+const PLAINTEXT_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 83\r\n\
+connection: close\r\n\r\nThis port speaks mutual TLS. Use https:// with a client certificate or a sidecar.\r\n";
+
+/// Makes the handshakes of one listener. New material takes effect for the next handshake.
+#[derive(Debug)]
+pub struct Acceptor {
+    config: ArcSwap<ServerConfig>,
+    client_auth: ClientAuth,
+    protocol: Protocol,
+    min_version: TlsVersion,
+}
+
+impl Acceptor {
+    /// # Errors
+    /// Where the material has no credential, or one that the TLS library cannot use.
+    pub fn new(
+        material: &Arc<TrustMaterial>,
+        client_auth: ClientAuth,
+        protocol: Protocol,
+        min_version: TlsVersion,
+    ) -> Result<Self, rustls::Error> {
+        let config = ArcSwap::from_pointee(server_config(material, client_auth, protocol, min_version)?);
+        Ok(Self { config, client_auth, protocol, min_version })
+    }
+
+    /// Makes later handshakes with other material.
+    ///
+    /// # Errors
+    /// As [`Acceptor::new`]; the earlier material then stays in use.
+    pub fn replace_material(&self, material: &Arc<TrustMaterial>) -> Result<(), rustls::Error> {
+        let config = server_config(material, self.client_auth, self.protocol, self.min_version)?;
+        self.config.store(Arc::new(config));
+        Ok(())
+    }
+
+    /// Makes one handshake. A caller that speaks HTTP without TLS gets an answer that says so.
+    ///
+    /// # Errors
+    /// Why it failed; the peer has been sent the fitting alert.
+    pub async fn accept(&self, stream: Stream, deadline: Duration) -> Result<(TlsServerStream, Peer), HandshakeError> {
+        let verdict = VerdictCell::default();
+        let handshake = VERDICT.scope(verdict.clone(), self.handshake(stream));
+        let stream = tokio::time::timeout(deadline, handshake).await.map_err(|_| HandshakeError::TimedOut(deadline))?;
+        let verdict = verdict.take();
+        match (stream, verdict) {
+            (Err(_), Some(Err(refusal))) => Err(HandshakeError::Refused(refusal)),
+            (Err(error), _) => Err(self.sort(error)),
+            (Ok(stream), verdict) => {
+                let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+                let peer = match verdict {
+                    Some(Ok(path)) if !chain.is_empty() => Peer::authenticated(path, chain),
+                    None if chain.is_empty() && self.client_auth == ClientAuth::Optional => Peer::anonymous(),
+                    // A finished handshake whose verdict is missing would be a defect of ours, and is no reason to let anyone in.
+                    _ => return Err(HandshakeError::Protocol(rustls::Error::General("no verdict on the peer".into()))),
+                };
+                Ok((stream, peer))
+            }
+        }
+    }
+
+    async fn handshake(&self, mut stream: Stream) -> Result<TlsServerStream, HandshakeError> {
+        refuse_plaintext(&mut stream).await?;
+        TlsAcceptor::from(self.config.load_full()).accept(stream).await.map_err(HandshakeError::sort)
+    }
+
+    fn sort(&self, error: HandshakeError) -> HandshakeError {
+        match error {
+            HandshakeError::Protocol(rustls::Error::NoCertificatesPresented) => {
+                HandshakeError::Refused(Box::new(crate::x509::Refusal::no_certificate()))
+            }
+            error => error,
+        }
+    }
+}
+
+async fn refuse_plaintext(stream: &mut Stream) -> Result<(), HandshakeError> {
+    let mut first = [0; 8];
+    let length = stream.peek(&mut first).await.map_err(HandshakeError::Io)?;
+    match &first[..length] {
+        [] => Err(HandshakeError::Closed),
+        [HANDSHAKE_RECORD, ..] => Ok(()),
+        [b'A'..=b'Z', rest @ ..] if rest.iter().copied().all(is_text) => {
+            // The answer is a courtesy; a caller that does not take it has been refused all the same.
+            let _ = stream.write_all(PLAINTEXT_ANSWER).await;
+            let _ = stream.shutdown().await;
+            Err(HandshakeError::PlaintextHttp)
+        }
+        _ => Err(HandshakeError::NotTls),
+    }
+}
+
+fn is_text(byte: u8) -> bool {
+    byte.is_ascii_graphic() || matches!(byte, b' ' | b'\r' | b'\n')
+}
+
+fn server_config(
+    material: &Arc<TrustMaterial>,
+    client_auth: ClientAuth,
+    protocol: Protocol,
+    min_version: TlsVersion,
+) -> Result<ServerConfig, rustls::Error> {
+    let credential = material.credential.clone().ok_or_else(|| rustls::Error::General("no own certificate".into()))?;
+    let verifier =
+        ClientVerifier { material: Arc::clone(material), mandatory: client_auth == ClientAuth::Required };
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions(min_version))?
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(credential)));
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.require_ems = true;
+    if protocol == Protocol::Http {
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    }
+    Ok(config)
+}

@@ -1,0 +1,28 @@
+//! The other end of a finished handshake.
+
+use rustls_pki_types::CertificateDer;
+
+use crate::identity::PeerIdentity;
+use crate::x509::VerifiedPath;
+
+/// Who is at the other end, and what proved it.
+#[derive(Debug)]
+pub struct Peer {
+    /// Its identity.
+    pub identity: PeerIdentity,
+    /// The path that was verified; absent for an anonymous caller.
+    pub path: Option<VerifiedPath>,
+    /// The chain as it was presented, end entity first, to be judged again when trust changes; empty for an anonymous caller.
+    pub chain: Vec<CertificateDer<'static>>,
+}
+
+impl Peer {
+    pub(super) fn anonymous() -> Self {
+        Self { identity: PeerIdentity::Anonymous, path: None, chain: Vec::new() }
+    }
+
+    pub(super) fn authenticated(path: VerifiedPath, chain: &[CertificateDer<'static>]) -> Self {
+        let identity = PeerIdentity::Authenticated(path.end_entity.names.clone());
+        Self { identity, path: Some(path), chain: chain.to_vec() }
+    }
+}

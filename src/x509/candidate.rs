@@ -1,0 +1,127 @@
+//! Our own rules on a path that webpki found good.
+
+use std::cell::RefCell;
+use std::time::SystemTime;
+
+use x509_parser::extensions::KeyUsage;
+
+use super::algorithms::key_fault;
+use super::facts::Facts;
+use super::path::RevocationCheck;
+use super::{CertificateInfo, RefusalReason, TrustMaterial, Usage};
+
+/// One verification: what its paths are judged against, and the verdicts so far.
+///
+/// webpki calls [`Candidate::judge`] for each path that is good by its own rules, and goes on to the next where the
+/// verdict is no, so that a good cross-signed alternative is found.
+pub(super) struct Candidate<'a> {
+    pub(super) material: &'a TrustMaterial,
+    pub(super) end_entity: &'a Facts,
+    pub(super) usage: Usage,
+    pub(super) now: SystemTime,
+    pub(super) revocation: RevocationCheck,
+    /// The intermediates of the accepted path and the index of its anchor.
+    pub(super) accepted: RefCell<Option<(Vec<CertificateInfo>, usize)>>,
+    /// The most telling refusal so far.
+    pub(super) refused: RefCell<Option<RefusalReason>>,
+}
+
+impl Candidate<'_> {
+    /// The verdict for webpki; its error only says no, the reason is kept in `refused`.
+    pub(super) fn judge(&self, path: &webpki::VerifiedPath<'_>) -> Result<(), webpki::Error> {
+        match self.verdict(path) {
+            Ok(accepted) => {
+                *self.accepted.borrow_mut() = Some(accepted);
+                Ok(())
+            }
+            Err(reason) => {
+                let mut refused = self.refused.borrow_mut();
+                if refused.as_ref().is_none_or(|known| weight(&reason) > weight(known)) {
+                    *refused = Some(reason);
+                }
+                Err(webpki::Error::CertDistrusted)
+            }
+        }
+    }
+
+    fn verdict(&self, path: &webpki::VerifiedPath<'_>) -> Result<(Vec<CertificateInfo>, usize), RefusalReason> {
+        // By address: two anchors may share subject and key and differ in validity.
+        let anchor = self.material.anchor_points.iter().position(|point| std::ptr::eq(point, path.anchor()));
+        let Some(anchor) = anchor else {
+            return Err(RefusalReason::PathsTooMany);
+        };
+        let mut cas = Vec::new();
+        for certificate in path.intermediate_certificates() {
+            cas.push(self.facts(&certificate.der())?);
+        }
+        self.anchor_rules(&self.material.anchor_facts[anchor], cas.len())?;
+        if cas.len() > usize::from(self.material.max_depth) {
+            let by = "trust.max_depth".to_owned();
+            return Err(RefusalReason::PathTooLong { limit: self.material.max_depth.into(), by });
+        }
+        cas.iter().try_for_each(ca_rules)?;
+        if self.revocation == RevocationCheck::AsConfigured {
+            self.revocation_rules(&cas, &self.material.anchor_facts[anchor])?;
+        }
+        Ok((cas.into_iter().map(|ca| ca.info).collect(), anchor))
+    }
+
+    fn facts(&self, der: &[u8]) -> Result<Facts, RefusalReason> {
+        if let Some(known) = self.material.intermediates.iter().find(|known| known.der.as_ref() == der) {
+            return Ok(known.facts.clone());
+        }
+        Facts::read(der).map_err(|error| RefusalReason::Malformed { detail: error.detail })
+    }
+
+    fn anchor_rules(&self, anchor: &Facts, intermediates: usize) -> Result<(), RefusalReason> {
+        let CertificateInfo { not_before, not_after, .. } = anchor.info;
+        let subject = || anchor.info.title();
+        if self.now < not_before || self.now > not_after {
+            return Err(RefusalReason::AnchorExpired { subject: subject(), not_before, not_after });
+        }
+        // RFC 5280 section 6.2 leaves the anchor's own limits to us. The operator chose the anchor with them.
+        if let Some(limit) = anchor.path_len.and_then(|limit| usize::try_from(limit).ok())
+            && intermediates > limit
+        {
+            return Err(RefusalReason::PathTooLong { limit, by: subject() });
+        }
+        if !anchor.has_purpose(self.usage) {
+            return Err(RefusalReason::WrongUsage { subject: subject(), usage: self.usage });
+        }
+        Ok(())
+    }
+
+    /// Looks the end entity and the intermediates up under the key of the certificate above each.
+    fn revocation_rules(&self, cas: &[Facts], anchor: &Facts) -> Result<(), RefusalReason> {
+        let Some(revocation) = &self.material.revocation else {
+            return Ok(());
+        };
+        let issuers = cas.iter().chain([anchor]);
+        let subjects = [self.end_entity].into_iter().chain(cas);
+        subjects.zip(issuers).take(revocation.looked_up()).try_for_each(|(subject, issuer)| {
+            revocation.check(&subject.info.serial, &issuer.issuer_key, &issuer.info, self.now)
+        })
+    }
+}
+
+/// What is asked of every intermediate and, when it is loaded, of every anchor.
+pub(super) fn ca_rules(ca: &Facts) -> Result<(), RefusalReason> {
+    let title = ca.info.title();
+    if !ca.is_ca {
+        return Err(RefusalReason::NotACa { subject: title });
+    }
+    if !ca.allows(KeyUsage::key_cert_sign) {
+        return Err(RefusalReason::KeyUsage { subject: title, missing: "keyCertSign" });
+    }
+    key_fault(&ca.key, &title).map_or(Ok(()), Err)
+}
+
+/// How telling a reason is among those of several paths: a withdrawn certificate before an anchor that ran out.
+fn weight(reason: &RefusalReason) -> u8 {
+    match reason {
+        RefusalReason::Revoked { .. } => 3,
+        RefusalReason::RevocationStale { .. } | RefusalReason::RevocationUnknown { .. } => 2,
+        RefusalReason::AnchorExpired { .. } => 0,
+        _ => 1,
+    }
+}

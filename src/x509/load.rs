@@ -1,0 +1,407 @@
+//! From files to [`TrustMaterial`], with every problem of one run.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::sign::CertifiedKey;
+use rustls::{Error as TlsError, InconsistentKeys};
+use rustls_pki_types::CertificateDer;
+use webpki::anchor_from_trusted_cert;
+
+use super::candidate::ca_rules;
+use super::crl::{self, Issuer, RevocationIndex};
+use super::diagnosis;
+use super::facts::Facts;
+use super::instant::Instant;
+use super::material::Known;
+use super::path::RevocationCheck;
+use super::pem::{self, Block, MAX_CRL_BYTES, MAX_PEM_BYTES};
+use super::private_key::{is_key, signing_key};
+use super::{MaterialPart, MaterialProblem, MaterialSources, RefusalReason, RevocationSources, TrustMaterial, Usage};
+
+/// Collects problems, so that one run reports all of them.
+struct Loader {
+    now: SystemTime,
+    problems: Vec<MaterialProblem>,
+}
+
+/// Our own chain, and its key where that is usable.
+struct Own {
+    path: PathBuf,
+    chain: Vec<Known>,
+    credential: Option<Arc<CertifiedKey>>,
+}
+
+pub(super) fn load(
+    sources: &MaterialSources,
+    now: SystemTime,
+) -> Result<(TrustMaterial, Vec<MaterialProblem>), Vec<MaterialProblem>> {
+    let mut loader = Loader { now, problems: Vec::new() };
+    let anchors = loader.anchors(&sources.anchors);
+    let intermediates = loader.intermediates(&sources.intermediates);
+    let own = sources.certificate.as_deref().and_then(|path| loader.own(path, sources.private_key.as_deref()));
+    let issuers: Vec<&Known> =
+        anchors.iter().chain(&intermediates).chain(own.iter().flat_map(|own| &own.chain)).collect();
+    let revocation = sources.revocation.as_ref().map(|sources| loader.revocation(sources, &issuers));
+    let points = anchors.iter().map(|anchor| anchor_from_trusted_cert(&anchor.der).map(|point| point.to_owned()));
+    let anchor_points = points.collect::<Result<Vec<_>, _>>().unwrap_or_else(|error| {
+        let message = format!("a trust anchor cannot be read: {error}");
+        loader.fatal(MaterialPart::Anchor(0), message, "reissue the CA certificate as X.509 version 3");
+        Vec::new()
+    });
+    let material = TrustMaterial {
+        credential: own.as_ref().and_then(|own| own.credential.clone()),
+        own: own.as_ref().and_then(|own| own.chain.first()).map(|first| first.facts.info.clone()),
+        anchors: anchors.iter().map(|anchor| anchor.facts.info.clone()).collect(),
+        anchor_points,
+        anchor_facts: anchors.iter().map(|anchor| anchor.facts.clone()).collect(),
+        anchor_ders: anchors.into_iter().map(|anchor| anchor.der).collect(),
+        intermediates,
+        max_depth: sources.max_depth,
+        revocation,
+    };
+    if let Some(own) = own.filter(|_| !material.anchors.is_empty()) {
+        loader.own_chain(&material, &own);
+    }
+    if loader.problems.iter().any(|problem| problem.fatal) {
+        return Err(loader.problems);
+    }
+    Ok((material, loader.problems))
+}
+
+impl Loader {
+    fn fatal(&mut self, part: MaterialPart, message: String, remedy: impl Into<String>) {
+        self.problems.push(MaterialProblem { part, fatal: true, message, remedy: remedy.into() });
+    }
+
+    fn note(&mut self, part: MaterialPart, message: String, remedy: impl Into<String>) {
+        self.problems.push(MaterialProblem { part, fatal: false, message, remedy: remedy.into() });
+    }
+
+    fn blocks(&mut self, part: MaterialPart, path: &Path) -> Option<Vec<Block>> {
+        let blocks = pem::read(path, MAX_PEM_BYTES).and_then(|bytes| pem::blocks(&bytes));
+        blocks
+            .map_err(|error| {
+                let message = format!("{}: {error}", path.display());
+                self.fatal(part, message, "check that the file exists, is readable by this user and is whole");
+            })
+            .ok()
+    }
+
+    /// The certificates among the blocks; none, or one that is malformed, is fatal.
+    fn certificates(&mut self, part: MaterialPart, path: &Path, blocks: &[Block]) -> Vec<Known> {
+        let mut known = Vec::new();
+        let certificates = blocks.iter().filter(|block| is_certificate(block));
+        for (block, position) in certificates.zip(1..) {
+            let der = CertificateDer::from(block.der.to_vec());
+            match read_certificate(&der) {
+                Ok(facts) => known.push(Known { der, facts }),
+                Err(reason) => {
+                    let message = format!("{}: certificate {position}: {reason}", path.display());
+                    self.fatal(part, message, reason.hint());
+                }
+            }
+        }
+        if !blocks.iter().any(is_certificate) {
+            let found = pem::contents(blocks);
+            let message = format!("{}: holds no certificate: found {found}, expected CERTIFICATE", path.display());
+            self.fatal(part, message, "name a PEM file of certificates");
+        }
+        known
+    }
+
+    fn anchors(&mut self, paths: &[PathBuf]) -> Vec<Known> {
+        let mut anchors: Vec<Known> = Vec::new();
+        for (path, index) in paths.iter().zip(0..) {
+            let part = MaterialPart::Anchor(index);
+            for known in self.ca_certificates(part, path) {
+                if anchors.iter().any(|other| other.der == known.der) {
+                    let message = format!("{}: {:?} is listed twice", path.display(), known.facts.info.title());
+                    self.note(part, message, "remove one of the two");
+                    continue;
+                }
+                if self.is_outside_validity(&known.facts) {
+                    let message = outside_validity(path, &known.facts);
+                    self.note(part, message, "remove it, or replace it with its successor");
+                }
+                anchors.push(known);
+            }
+        }
+        if anchors.is_empty() && self.problems.is_empty() {
+            let message = "there is no trust anchor, so nobody can be trusted".to_owned();
+            self.fatal(MaterialPart::Anchor(0), message, "list the certificate of your CA in trust.anchors");
+        } else if !anchors.is_empty() && anchors.iter().all(|anchor| self.is_outside_validity(&anchor.facts)) {
+            let message = "no trust anchor is within its validity, so nobody can be trusted".to_owned();
+            let remedy = "list a CA certificate that is valid now, and check the clock of this machine";
+            self.fatal(MaterialPart::Anchor(0), message, remedy);
+        }
+        anchors
+    }
+
+    fn intermediates(&mut self, paths: &[PathBuf]) -> Vec<Known> {
+        let mut intermediates: Vec<Known> = Vec::new();
+        for (path, index) in paths.iter().zip(0..) {
+            let part = MaterialPart::Intermediate(index);
+            for known in self.ca_certificates(part, path) {
+                if known.facts.self_issued {
+                    let message = format!(
+                        "{}: {:?} is self-issued: a root is not trusted for being listed here",
+                        path.display(),
+                        known.facts.info.title()
+                    );
+                    self.note(part, message, "list it in trust.anchors if it is to be trusted");
+                }
+                if self.is_outside_validity(&known.facts) {
+                    let message = outside_validity(path, &known.facts);
+                    self.note(part, message, "remove it, or replace it with its successor");
+                }
+                if !intermediates.iter().any(|other| other.der == known.der) {
+                    intermediates.push(known);
+                }
+            }
+        }
+        intermediates
+    }
+
+    /// The certificates of a file in which each must be a CA's.
+    fn ca_certificates(&mut self, part: MaterialPart, path: &Path) -> Vec<Known> {
+        let Some(blocks) = self.blocks(part, path) else {
+            return Vec::new();
+        };
+        if blocks.iter().any(is_key) {
+            let message = format!("{}: holds a private key besides certificates", path.display());
+            self.note(part, message, "keep the key of a CA away from its relying parties");
+        }
+        let mut usable = Vec::new();
+        for known in self.certificates(part, path, &blocks) {
+            match ca_rules(&known.facts) {
+                Ok(()) => usable.push(known),
+                Err(RefusalReason::NotACa { subject }) => {
+                    let message = format!("{}: {subject:?} is not a CA (basic constraints)", path.display());
+                    self.fatal(part, message, "list the certificate of the CA that issues the peers' certificates");
+                }
+                Err(reason) => self.fatal(part, format!("{}: {reason}", path.display()), reason.hint()),
+            }
+        }
+        usable
+    }
+
+    fn is_outside_validity(&self, facts: &Facts) -> bool {
+        self.now < facts.info.not_before || self.now > facts.info.not_after
+    }
+
+    fn own(&mut self, path: &Path, key_path: Option<&Path>) -> Option<Own> {
+        let blocks = self.blocks(MaterialPart::Certificate, path)?;
+        let before = self.problems.len();
+        let chain = self.certificates(MaterialPart::Certificate, path, &blocks);
+        let is_whole = self.problems.len() == before;
+        let key = match key_path {
+            Some(key_path) => {
+                let part = MaterialPart::PrivateKey;
+                let blocks = self.blocks(part, key_path);
+                blocks.and_then(|blocks| self.key(part, key_path, &blocks))
+            }
+            None => self.key(MaterialPart::Certificate, path, &blocks),
+        };
+        if !is_whole {
+            return None;
+        }
+        let part = if key_path.is_some() { MaterialPart::PrivateKey } else { MaterialPart::Certificate };
+        let ders = chain.iter().map(|known| known.der.clone()).collect();
+        let credential =
+            key.map(|key| CertifiedKey::new(ders, key)).and_then(|credential| match credential.keys_match() {
+                Ok(()) => Some(Arc::new(credential)),
+                Err(error) => {
+                    let key_path = key_path.unwrap_or(path);
+                    let message = mismatch(&error, key_path, path, &chain);
+                    self.fatal(part, message, "name the key and the certificate that were issued together");
+                    None
+                }
+            });
+        Some(Own { path: path.to_owned(), chain, credential })
+    }
+
+    fn key(&mut self, part: MaterialPart, path: &Path, blocks: &[Block]) -> Option<Arc<dyn rustls::sign::SigningKey>> {
+        match signing_key(blocks) {
+            Ok(key) => {
+                self.key_mode(part, path);
+                Some(key)
+            }
+            Err(error) => {
+                self.fatal(part, format!("{}: {error}", path.display()), error.remedy());
+                None
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    fn key_mode(&mut self, part: MaterialPart, path: &Path) {
+        use std::os::unix::fs::PermissionsExt;
+        let Ok(metadata) = path.metadata() else {
+            return;
+        };
+        let mode = metadata.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            let message =
+                format!("{}: the private key is open to group or others: its mode is {mode:04o}", path.display());
+            self.note(part, message, format!("chmod 600 {}", path.display()));
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn key_mode(&mut self, _part: MaterialPart, _path: &Path) {}
+
+    /// Whether peers with these anchors would accept us, revocation apart: our own revocation must not keep a newer CRL,
+    /// which lists others besides us, from being loaded.
+    fn own_chain(&mut self, material: &TrustMaterial, own: &Own) {
+        let Some((first, rest)) = own.chain.split_first() else {
+            return;
+        };
+        let part = MaterialPart::Certificate;
+        let path = own.path.display();
+        if first.facts.is_ca {
+            let message = format!("{path}: the first certificate, {:?}, is a CA", first.facts.info.title());
+            self.fatal(part, message, "put the end-entity certificate first, then its issuers in order");
+            return;
+        }
+        let presented: Vec<CertificateDer<'_>> = rest.iter().map(|known| known.der.clone()).collect();
+        let verify = |usage, check| {
+            material.verify_with(&first.der, &presented, usage, self.now, check).map_err(|refusal| refusal.reason)
+        };
+        let client = verify(Usage::Client, RevocationCheck::Skip);
+        let server = verify(Usage::Server, RevocationCheck::Skip);
+        let usage = if client.is_ok() { Usage::Client } else { Usage::Server };
+        let withdrawn = verify(usage, RevocationCheck::AsConfigured);
+        match (client, server) {
+            (Err(reason), Err(_)) => self.fatal(part, format!("{path}: {reason}"), own_remedy(&reason)),
+            (Err(reason), Ok(_)) => {
+                self.note(
+                    part,
+                    format!("{path}: peers will refuse it on outbound connections: {reason}"),
+                    reason.hint(),
+                );
+            }
+            (Ok(_), Err(reason)) => {
+                self.note(
+                    part,
+                    format!("{path}: peers will refuse it on inbound connections: {reason}"),
+                    reason.hint(),
+                );
+            }
+            (Ok(_), Ok(_)) => {}
+        }
+        if self.problems.iter().any(|problem| problem.fatal && problem.part == part) {
+            return;
+        }
+        if let Err(reason) = withdrawn {
+            let message = format!("{path}: peers that read the same CRLs will refuse our own certificate: {reason}");
+            self.note(part, message, reason.hint());
+        }
+        if first.facts.info.names.is_empty() {
+            let message =
+                format!("{path}: has no SPIFFE ID, DNS name or IP address, so that peers can allow it by no name");
+            self.note(part, message, "issue a certificate with a name, for example with \"mantlet ca issue\"");
+        }
+    }
+
+    fn revocation(&mut self, sources: &RevocationSources, issuers: &[&Known]) -> RevocationIndex {
+        let issuers: Vec<Issuer<'_>> =
+            issuers.iter().map(|known| Issuer { der: &known.der, facts: &known.facts }).collect();
+        let mut index = RevocationIndex::new(sources);
+        for (path, position) in sources.sources.iter().zip(0..) {
+            self.crl_file(&mut index, MaterialPart::Crl(position), path, &issuers);
+        }
+        for crl in index.crls() {
+            if crl.next_update < self.now {
+                let message = format!(
+                    "{}: the CRL of {:?} is past its next update, {}",
+                    crl.source.display(),
+                    crl.issuer,
+                    Instant(crl.next_update)
+                );
+                let position = sources.sources.iter().position(|path| *path == crl.source).unwrap_or(0);
+                let remedy = "fetch a newer CRL from the CA".to_owned();
+                let part = MaterialPart::Crl(position);
+                self.problems.push(MaterialProblem { part, fatal: false, message, remedy });
+            }
+        }
+        index
+    }
+
+    fn crl_file(&mut self, index: &mut RevocationIndex, part: MaterialPart, path: &Path, issuers: &[Issuer<'_>]) {
+        const LABEL: &str = "X509 CRL";
+        let read = pem::read(path, MAX_CRL_BYTES).and_then(|bytes| {
+            if pem::is_der(&bytes) {
+                return Ok(vec![Block { label: LABEL.to_owned(), der: bytes, is_encrypted: false }]);
+            }
+            pem::blocks(&bytes)
+        });
+        let blocks = match read {
+            Ok(blocks) => blocks,
+            Err(error) => {
+                let message = format!("{}: {error}", path.display());
+                self.fatal(part, message, "check that the file exists, is readable by this user and is whole");
+                return;
+            }
+        };
+        if !blocks.iter().any(|block| block.label == LABEL) {
+            let found = pem::contents(&blocks);
+            let message = format!("{}: holds no CRL: found {found}, expected X509 CRL in PEM or DER", path.display());
+            self.fatal(part, message, "name a file of CRLs, as \"mantlet ca crl\" writes it");
+        }
+        for block in blocks.iter().filter(|block| block.label == LABEL) {
+            match crl::read(&block.der, issuers, path, self.now) {
+                Ok(crl) => {
+                    if let Some(older) = index.insert(crl) {
+                        let (path, issuer) = (older.source.display(), &older.issuer);
+                        let message = format!("{path}: a newer CRL of {issuer:?} is loaded, so this one is not used");
+                        self.note(part, message, "remove the older file");
+                    }
+                }
+                Err(error) => self.fatal(part, format!("{}: {error}", path.display()), error.remedy()),
+            }
+        }
+    }
+}
+
+fn is_certificate(block: &Block) -> bool {
+    matches!(block.label.as_str(), "CERTIFICATE" | "X509 CERTIFICATE")
+}
+
+/// Reads a certificate with both parsers, so that one that verification could not read is found when it is loaded.
+fn read_certificate(der: &CertificateDer<'_>) -> Result<Facts, RefusalReason> {
+    let facts = Facts::read(der).map_err(|error| RefusalReason::Malformed { detail: error.detail })?;
+    match webpki::EndEntityCert::try_from(der) {
+        Ok(_) => Ok(facts),
+        Err(error) => Err(diagnosis::unparsed(&error, der, &facts.info.title())),
+    }
+}
+
+fn outside_validity(path: &Path, facts: &Facts) -> String {
+    let (title, from, to) = (facts.info.title(), Instant(facts.info.not_before), Instant(facts.info.not_after));
+    format!("{}: {title:?} is valid from {from} to {to} only", path.display())
+}
+
+fn own_remedy(reason: &RefusalReason) -> &'static str {
+    match reason {
+        RefusalReason::Expired { .. } => {
+            "issue a new one with \"mantlet ca issue\", and check the clock of this machine"
+        }
+        RefusalReason::UnknownIssuer { .. } | RefusalReason::BadSignature { .. } => {
+            "add the CA that issued it to trust.anchors, or append the missing intermediates after the end-entity certificate"
+        }
+        other => other.hint(),
+    }
+}
+
+fn mismatch(error: &TlsError, key: &Path, certificate: &Path, chain: &[Known]) -> String {
+    let title = chain.first().map(|first| first.facts.info.title()).unwrap_or_default();
+    let (key, certificate) = (key.display(), certificate.display());
+    match error {
+        TlsError::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            format!("{key}: the private key is not that of the certificate {title:?} in {certificate}")
+        }
+        other => format!("{key}: whether the private key is that of {title:?} cannot be told: {other}"),
+    }
+}

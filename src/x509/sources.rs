@@ -1,0 +1,37 @@
+//! Which files the configuration names.
+
+use std::path::PathBuf;
+
+use crate::config::{Config, Identity, Located, Revocation, Trust};
+
+use super::material::{MaterialSources, RevocationSources};
+
+impl MaterialSources {
+    /// The files that these sections name.
+    pub fn new(identity: &Identity, trust: &Trust, revocation: Option<&Revocation>) -> Self {
+        Self {
+            certificate: Some(identity.certificate.value.clone()),
+            private_key: identity.private_key.as_ref().map(|path| path.value.clone()),
+            anchors: paths(&trust.anchors),
+            intermediates: paths(&trust.intermediates),
+            max_depth: trust.max_depth,
+            revocation: revocation.map(|revocation| RevocationSources {
+                sources: paths(&revocation.sources),
+                grace: revocation.grace,
+                on_stale: revocation.on_stale,
+                on_missing: revocation.on_missing,
+                depth: revocation.depth,
+            }),
+        }
+    }
+}
+
+impl From<&Config> for MaterialSources {
+    fn from(config: &Config) -> Self {
+        Self::new(&config.identity, &config.trust, config.revocation.as_ref())
+    }
+}
+
+fn paths(located: &[Located<PathBuf>]) -> Vec<PathBuf> {
+    located.iter().map(|path| path.value.clone()).collect()
+}

@@ -13,15 +13,23 @@ pub(crate) enum Direction {
     Outbound,
 }
 
+/// Whom a sidecar saw at the other end of a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct PeerSeen {
+    pub(crate) name: String,
+    pub(crate) serial: String,
+    pub(crate) issuer: Option<String>,
+}
+
 /// Why a sidecar turned somebody away.
 #[derive(Debug, Clone)]
 pub(crate) struct Refusal {
-    /// The reason with its detail, for a person to read.
+    /// The reason by its short name, such as `expired`.
     pub(crate) reason: String,
+    /// The reason in words.
+    pub(crate) detail: Option<String>,
     /// What the sidecar advises.
     pub(crate) hint: Option<String>,
-    /// Everything that was said, in lower case, to look for a word in.
-    pub(crate) all: String,
 }
 
 impl Event {
@@ -43,10 +51,32 @@ impl Event {
             && self.text("direction").as_deref() == Some(direction.as_str())
     }
 
+    /// Who was at the other end, where the event says so.
+    pub(crate) fn peer(&self) -> Option<PeerSeen> {
+        Some(PeerSeen {
+            name: self.text("peer")?,
+            serial: self.text("peer.serial").or_else(|| self.text("serial"))?,
+            issuer: self.text("peer.issuer").or_else(|| self.text("issuer")),
+        })
+    }
+
     /// The refusal of the peer at that address, if this event is one.
     pub(crate) fn refusal_of(&self, peer_address: &str) -> Option<Refusal> {
-        let refused = self.text("message").as_deref() == Some("peer refused") || self.text("denied_by").is_some();
-        (refused && self.text("peer.address").as_deref() == Some(peer_address)).then(|| refusal(self))
+        let refused = self.text("message").as_deref() == Some("peer refused");
+        (refused && self.text("peer.address").as_deref() == Some(peer_address)).then(|| self.refusal()).flatten()
+    }
+
+    fn refusal(&self) -> Option<Refusal> {
+        Some(Refusal { reason: self.text("reason")?, detail: self.text("detail"), hint: self.text("hint") })
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.detail {
+            Some(detail) => write!(f, "{}: {detail}", self.reason),
+            None => f.write_str(&self.reason),
+        }
     }
 }
 
@@ -79,12 +109,18 @@ pub(crate) fn own_identity(status: &Value) -> Option<OwnIdentity> {
 
 /// The refusal of the peer at that address, from `/status`.
 pub(crate) fn refusal_in_status(status: &Value, peer_address: &str) -> Option<Refusal> {
-    let refusals = status.get("refusals")?.as_array()?.iter().map(|value| Event(value.clone()));
-    let names = ["peer_address", "peer.address", "peer"];
-    refusals
-        .rev()
-        .find(|event| names.iter().any(|name| event.text(name).as_deref() == Some(peer_address)))
-        .map(|event| refusal(&event))
+    let mut refusals = status.get("refusals")?.as_array()?.iter().rev().map(|value| Event(value.clone()));
+    refusals.find(|event| event.text("peer_address").as_deref() == Some(peer_address))?.refusal()
+}
+
+/// Whom the sidecar is connected to through its outbound listener of that name, from `/status`.
+pub(crate) fn upstream_in_status(status: &Value, listener: &str) -> Option<PeerSeen> {
+    let mut connections = status.get("connections")?.as_array()?.iter().map(|value| Event(value.clone()));
+    connections.find_map(|event| {
+        let ours = event.text("listener").as_deref() == Some(listener)
+            && event.text("direction").as_deref() == Some(Direction::Outbound.as_str());
+        ours.then(|| event.peer()).flatten()
+    })
 }
 
 /// Whether two serial numbers are the same, however they are written.
@@ -95,17 +131,6 @@ pub(crate) fn same_serial(one: &str, other: &str) -> bool {
 fn plain_serial(serial: &str) -> String {
     let digits: String = serial.chars().filter(char::is_ascii_hexdigit).collect();
     digits.trim_start_matches('0').to_ascii_lowercase()
-}
-
-fn refusal(event: &Event) -> Refusal {
-    let reason = ["reason", "detail", "denied_by"];
-    let mut parts: Vec<String> = Vec::new();
-    for part in reason.iter().filter_map(|name| event.text(name)) {
-        if !parts.iter().any(|known| known.contains(&part)) {
-            parts.push(part);
-        }
-    }
-    Refusal { reason: parts.join(": "), hint: event.text("hint"), all: event.0.to_string().to_lowercase() }
 }
 
 fn text_of(value: &Value) -> Option<String> {
@@ -132,10 +157,21 @@ mod tests {
 
     #[test]
     fn only_the_refusal_of_that_address_counts() {
-        let line = r#"{"message": "peer refused", "reason": "certificate-expired", "peer.address": "127.0.0.1:5"}"#;
+        let line = r#"{"message": "peer refused", "reason": "expired", "peer.address": "127.0.0.1:5"}"#;
         let event = Event::parse(line).unwrap();
-        assert_eq!(event.refusal_of("127.0.0.1:5").unwrap().reason, "certificate-expired");
+        assert_eq!(event.refusal_of("127.0.0.1:5").unwrap().reason, "expired");
         assert!(event.refusal_of("127.0.0.1:6").is_none());
+    }
+
+    #[test]
+    fn the_upstream_is_found_among_the_connections_by_its_listener_and_direction() {
+        let status = serde_json::json!({ "connections": [
+            { "listener": "users", "direction": "outbound", "peer": null },
+            { "listener": "ads", "direction": "inbound", "peer": "spiffe://a/gateway", "serial": "01" },
+            { "listener": "users", "direction": "outbound", "peer": "spiffe://a/users", "serial": "02" },
+        ]});
+        assert_eq!(upstream_in_status(&status, "users").unwrap().serial, "02");
+        assert!(upstream_in_status(&status, "ads").is_none());
     }
 
     #[test]

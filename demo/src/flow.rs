@@ -5,9 +5,10 @@ use anyhow::Context as _;
 use serde_json::Value;
 
 use crate::client::{self, Get};
-use crate::events::{Direction, Event, OwnIdentity, same_serial};
+use crate::events::{self, Direction, Event, OwnIdentity, PeerSeen, same_serial};
 use crate::market::{App, Market};
 use crate::pki::spiffe_id;
+use crate::process::Mark;
 use crate::report::{Fact, Step, Story, Teller};
 use crate::services::CALLER_HEADER;
 use crate::services::ads::Ads;
@@ -28,32 +29,8 @@ pub(crate) async fn tell(market: &Market, teller: &Teller, story: &mut Story) ->
     }
     let ads: Ads = serde_json::from_str(&answer.body).context("the answer is no list of ads")?;
 
-    let [gateway, ad_service, user_service] =
-        [&market.gateway, &market.ad_service.sidecar, &market.user_service.sidecar];
-    let gateway_out = gateway.request_event(marks[0], Direction::Outbound).await?;
-    let ads_in = ad_service.request_event(marks[1], Direction::Inbound).await?;
-    let ads_out = ad_service.request_event(marks[1], Direction::Outbound).await?;
-    let users_in = user_service.request_event(marks[2], Direction::Inbound).await?;
-    let [gateway, ad_service, user_service] = [
-        holder("gateway", gateway).await?,
-        holder("adservice", ad_service).await?,
-        holder("userservice", user_service).await?,
-    ];
-
-    let mut steps = Vec::new();
-    steps.push(entry("client -> the gateway's sidecar", &get.target, &gateway_out));
-    steps.push(hop("the gateway's sidecar -> AdService's sidecar", (&gateway, &gateway_out), (&ad_service, &ads_in)));
-    steps.push(delivery("AdService's sidecar -> AdService", &market.ad_service.app, &get.trace, "gateway").await);
-    steps.push(entry("AdService -> its sidecar", "/users/preview, for the sellers", &ads_out));
-    steps.push(hop(
-        "AdService's sidecar -> UserService's sidecar",
-        (&ad_service, &ads_out),
-        (&user_service, &users_in),
-    ));
-    steps.push(
-        delivery("UserService's sidecar -> UserService", &market.user_service.app, &get.trace, "adservice").await,
-    );
-    steps.push(return_of(&ads));
+    let steps = verify(market, marks, &get).await?;
+    let steps: Vec<Step> = steps.into_iter().chain([return_of(&ads)]).collect();
     for (index, step) in steps.iter().enumerate() {
         teller.step(index + 1, step);
     }
@@ -63,51 +40,97 @@ pub(crate) async fn tell(market: &Market, teller: &Teller, story: &mut Story) ->
     Ok(())
 }
 
-/// A sidecar's service and the certificate that it holds.
-struct Holder {
-    service: &'static str,
-    own: OwnIdentity,
+/// The hops of the request, each from what both of its ends report.
+async fn verify(market: &Market, marks: [Mark; 3], get: &Get) -> anyhow::Result<[Step; 6]> {
+    let Market { gateway, ad_service, user_service, .. } = market;
+    let gateway = End::of("gateway", "ads", gateway, marks[0]).await?;
+    let ads = End::of("adservice", "users", &ad_service.sidecar, marks[1]).await?;
+    let users = End::of("userservice", "", &user_service.sidecar, marks[2]).await?;
+    Ok([
+        entry("client -> the gateway's sidecar", &get.target, &gateway),
+        hop("the gateway's sidecar -> AdService's sidecar", &gateway, &ads),
+        delivery("AdService's sidecar -> AdService", &ad_service.app, &get.trace, "gateway").await,
+        entry("AdService -> its sidecar", "/users/preview, for the sellers", &ads),
+        hop("AdService's sidecar -> UserService's sidecar", &ads, &users),
+        delivery("UserService's sidecar -> UserService", &user_service.app, &get.trace, "adservice").await,
+    ])
 }
 
-async fn holder(service: &'static str, sidecar: &Sidecar) -> anyhow::Result<Holder> {
-    Ok(Holder { service, own: sidecar.own_identity().await? })
+/// What a sidecar reports of the request, and the certificate that it holds.
+struct End {
+    service: &'static str,
+    own: OwnIdentity,
+    inbound: Option<Event>,
+    outbound: Option<Event>,
+    /// Whom its outbound side is connected to.
+    upstream: Option<PeerSeen>,
+}
+
+impl End {
+    /// Reads what the sidecar of `service` logged after `from`, and whom its outbound listener of that name talks to.
+    async fn of(service: &'static str, listener: &str, sidecar: &Sidecar, from: Mark) -> anyhow::Result<Self> {
+        let inbound = match service {
+            "gateway" => None,
+            _ => Some(sidecar.request_event(from, Direction::Inbound).await?),
+        };
+        let outbound = match listener {
+            "" => None,
+            _ => Some(sidecar.request_event(from, Direction::Outbound).await?),
+        };
+        let status = sidecar.status().await?;
+        let own =
+            events::own_identity(&status).with_context(|| format!("the status of {service} names no identity"))?;
+        // The access event tells of the caller; the sidecar at the other end is known by its connection.
+        let upstream =
+            outbound.as_ref().and_then(Event::peer).or_else(|| events::upstream_in_status(&status, listener));
+        Ok(Self { service, own, inbound, outbound, upstream })
+    }
 }
 
 /// Plain text from a service, or the client, into a sidecar.
-fn entry(title: &str, asked: &str, event: &Event) -> Step {
-    let told = |name: &str| event.text(name).unwrap_or_else(|| "not told".into());
-    let listener = format!("\"{}\", from {}", told("listener"), told("peer.address"));
+fn entry(title: &str, asked: &str, taker: &End) -> Step {
+    let told = |name: &str| told(taker.outbound.as_ref(), name);
+    let listener = format!("\"{}\", outbound, from {}", told("listener"), told("peer.address"));
     let facts = vec![Fact::new("asked for", asked), Fact::new("taken by the listener", listener)];
     Step { title: title.into(), carried_by: "plain HTTP on loopback", verified: facts, problems: Vec::new() }
 }
 
 /// From sidecar to sidecar: what each end saw of the other must be what the other holds.
-fn hop(title: &str, client: (&Holder, &Event), server: (&Holder, &Event)) -> Step {
+fn hop(title: &str, client: &End, server: &End) -> Step {
     let mut step = Step { title: title.into(), carried_by: "mutual TLS", verified: Vec::new(), problems: Vec::new() };
-    let ((client, client_saw), (server, server_saw)) = (client, server);
-    proof(&mut step, server_saw, client, "the caller proved to be");
-    proof(&mut step, client_saw, server, "the called proved to be");
-    let status = server_saw.text("status").unwrap_or_else(|| "not told".into());
-    let duration = server_saw.text("duration_ms").map_or_else(String::new, |time| format!(" in {time} ms"));
-    step.verified.push(Fact::new("allowed and answered", format!("{status}{duration}")));
+    proof(&mut step, server.inbound.as_ref().and_then(Event::peer), client, "the caller proved to be");
+    proof(&mut step, client.upstream.clone(), server, "the called proved to be");
+    let status = told(server.inbound.as_ref(), "status");
+    step.verified
+        .push(Fact::new("allowed and answered", format!("{status} in {}", milliseconds(server.inbound.as_ref()))));
     step
 }
 
+fn told(event: Option<&Event>, name: &str) -> String {
+    event.and_then(|event| event.text(name)).unwrap_or_else(|| "not told".into())
+}
+
+fn milliseconds(event: Option<&Event>) -> String {
+    let duration: Option<f64> = told(event, "duration_ms").parse().ok();
+    duration.map_or_else(|| "a time not told".into(), |duration| format!("{duration:.1} ms"))
+}
+
 /// What one end saw of `holder`, held against the certificate that `holder` says is its own.
-fn proof(step: &mut Step, seen: &Event, holder: &Holder, what: &str) {
-    let told = |name: &str| seen.text(name).unwrap_or_else(|| "not told".into());
-    let (peer, serial) = (told("peer"), told("peer.serial"));
-    step.verified.push(Fact::new(what, &peer));
-    step.verified
-        .push(Fact::new("  with the certificate", format!("serial {serial}, not after {}", holder.own.not_after)));
-    step.verified.push(Fact::new("  issued by", told("peer.issuer")));
-    let expected = spiffe_id(holder.service);
-    for name in [&peer, &holder.own.name].into_iter().filter(|name| **name != expected) {
+fn proof(step: &mut Step, seen: Option<PeerSeen>, holder: &End, what: &str) {
+    let (expected, own) = (spiffe_id(holder.service), &holder.own);
+    let Some(seen) = seen else {
+        step.problems.push(format!("the other end does not say whom it saw as {}", holder.service));
+        return;
+    };
+    let PeerSeen { name, serial, issuer } = seen;
+    step.verified.push(Fact::new(what, &name));
+    step.verified.push(Fact::new("  with the certificate", format!("serial {serial}, not after {}", own.not_after)));
+    step.verified.push(Fact::new("  issued by", issuer.unwrap_or_else(|| "not told".into())));
+    for name in [&name, &own.name].into_iter().filter(|name| **name != expected) {
         step.problems.push(format!("the peer is {name}, not {expected}"));
     }
-    if !same_serial(&serial, &holder.own.serial) {
-        step.problems
-            .push(format!("serial {serial} was seen, but {} holds serial {}", holder.service, holder.own.serial));
+    if !same_serial(&serial, &own.serial) {
+        step.problems.push(format!("serial {serial} was seen, but {} holds serial {}", holder.service, own.serial));
     }
 }
 

@@ -51,55 +51,10 @@ impl Market {
     pub(crate) async fn start(mantlet: &Path, pki: Pki, folder: &Path) -> anyhow::Result<Self> {
         let logs = folder.join("logs");
         std::fs::create_dir(&logs)?;
-        let [users_inbound, ads_inbound, ads_to_users, gateway_to_ads, admin_users, admin_ads, admin_gateway] =
-            free_addresses()?;
-
-        let app = App::start("userservice", "user-service", &[], folder, &logs).await?;
-        let plan = Plan {
-            name: "userservice",
-            credentials: &pki.user_service,
-            admin: admin_users,
-            inbound: Some(Inbound {
-                name: "users",
-                listen: users_inbound,
-                forward_to: app.address,
-                allow: "adservice",
-            }),
-            outbound: None,
-        };
-        let sidecar = plan.start(mantlet, &pki, folder, &logs).await?;
-        let user_service = Guarded { app, sidecar, inbound: users_inbound };
-
-        let users_url = format!("http://{ads_to_users}");
-        let app = App::start("adservice", "ad-service", &[("USERS_URL", &users_url)], folder, &logs).await?;
-        let plan = Plan {
-            name: "adservice",
-            credentials: &pki.ad_service,
-            admin: admin_ads,
-            inbound: Some(Inbound { name: "ads", listen: ads_inbound, forward_to: app.address, allow: "gateway" }),
-            outbound: Some(Outbound {
-                name: "users",
-                listen: ads_to_users,
-                connect_to: users_inbound,
-                expect: "userservice",
-            }),
-        };
-        let sidecar = plan.start(mantlet, &pki, folder, &logs).await?;
-        let ad_service = Guarded { app, sidecar, inbound: ads_inbound };
-
-        let plan = Plan {
-            name: "gateway",
-            credentials: &pki.gateway,
-            admin: admin_gateway,
-            inbound: None,
-            outbound: Some(Outbound {
-                name: "ads",
-                listen: gateway_to_ads,
-                connect_to: ads_inbound,
-                expect: "adservice",
-            }),
-        };
-        let gateway = plan.start(mantlet, &pki, folder, &logs).await?;
+        let place = Place { mantlet, pki: &pki, folder, logs: &logs };
+        let user_service = place.user_service().await?;
+        let ad_service = place.ad_service(user_service.inbound).await?;
+        let (gateway, gateway_to_ads) = place.gateway(ad_service.inbound).await?;
         Ok(Self { pki, gateway, ad_service, user_service, gateway_to_ads, logs })
     }
 
@@ -132,20 +87,72 @@ impl Market {
     }
 }
 
+/// Where and with what everything is started.
+struct Place<'a> {
+    mantlet: &'a Path,
+    pki: &'a Pki,
+    folder: &'a Path,
+    logs: &'a Path,
+}
+
+impl Place<'_> {
+    async fn user_service(&self) -> anyhow::Result<Guarded> {
+        let [inbound, admin] = free_addresses()?;
+        let app = App::start("userservice", "user-service", &[], self).await?;
+        let plan = Plan {
+            name: "userservice",
+            credentials: &self.pki.user_service,
+            admin,
+            inbound: Some(Inbound { name: "users", listen: inbound, forward_to: app.address, allow: "adservice" }),
+            outbound: None,
+        };
+        Ok(Guarded { app, sidecar: self.start(plan).await?, inbound })
+    }
+
+    async fn ad_service(&self, users: SocketAddr) -> anyhow::Result<Guarded> {
+        let [inbound, outbound, admin] = free_addresses()?;
+        let users_url = format!("http://{outbound}");
+        let app = App::start("adservice", "ad-service", &[("USERS_URL", &users_url)], self).await?;
+        let plan = Plan {
+            name: "adservice",
+            credentials: &self.pki.ad_service,
+            admin,
+            inbound: Some(Inbound { name: "ads", listen: inbound, forward_to: app.address, allow: "gateway" }),
+            outbound: Some(Outbound { name: "users", listen: outbound, connect_to: users, expect: "userservice" }),
+        };
+        Ok(Guarded { app, sidecar: self.start(plan).await?, inbound })
+    }
+
+    async fn gateway(&self, ads: SocketAddr) -> anyhow::Result<(Sidecar, SocketAddr)> {
+        let [outbound, admin] = free_addresses()?;
+        let plan = Plan {
+            name: "gateway",
+            credentials: &self.pki.gateway,
+            admin,
+            inbound: None,
+            outbound: Some(Outbound { name: "ads", listen: outbound, connect_to: ads, expect: "adservice" }),
+        };
+        Ok((self.start(plan).await?, outbound))
+    }
+
+    async fn start(&self, plan: Plan<'_>) -> anyhow::Result<Sidecar> {
+        plan.start(self.mantlet, self.pki, self.folder, self.logs).await
+    }
+}
+
 impl App {
     /// Starts this program again as a service, and waits until it says where it listens.
     async fn start(
         name: &str,
         subcommand: &str,
         environment: &[(&str, &str)],
-        folder: &Path,
-        logs: &Path,
+        place: &Place<'_>,
     ) -> anyhow::Result<Self> {
-        let database = format!("sqlite:{}?mode=rwc", folder.join(format!("{name}.db")).display());
+        let database = format!("sqlite:{}?mode=rwc", place.folder.join(format!("{name}.db")).display());
         let mut command = Command::new(env::current_exe()?);
         command.args([subcommand, "--listen", "127.0.0.1:0", "--database", &database]);
         command.envs(environment.iter().copied());
-        let process = Process::start(name, command, logs)?;
+        let process = Process::start(name, command, place.logs)?;
         let address = process
             .wait_for(Mark::START, START_DEADLINE, |line| {
                 let line: Value = serde_json::from_str(line).ok()?;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
-use crate::events::{self, Direction, Event, OwnIdentity, Refusal};
+use crate::events::{self, Direction, Event, Refusal};
 use crate::pki::{Credentials, Pki, spiffe_id};
 use crate::process::{Mark, Process};
 
@@ -140,13 +140,6 @@ impl Sidecar {
             bail!("mantlet status: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         serde_json::from_slice(&output.stdout).context("mantlet status --json printed no JSON")
-    }
-
-    /// The certificate that the sidecar shows to others.
-    pub(crate) async fn own_identity(&self) -> anyhow::Result<OwnIdentity> {
-        let status = self.status().await?;
-        events::own_identity(&status)
-            .with_context(|| format!("the status of {} does not name its identity", self.process.name()))
     }
 
     /// The first access event after `from` of a request that passed in this direction.

@@ -207,7 +207,9 @@ where
                     move_to(least, stream, place, serve.clone());
                 }
             }
-            Err(error) if is_of_one_connection(&error) => debug!(%error, "a connection was gone before it was accepted"),
+            Err(error) if is_of_one_connection(&error) => {
+                debug!(%error, "a connection was gone before it was accepted")
+            }
             Err(error) => {
                 warn!(%error, "cannot accept connections for now");
                 tokio::time::sleep(REST_AFTER_EXHAUSTION).await;

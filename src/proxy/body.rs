@@ -29,7 +29,7 @@ pub enum RequestBody {
 /// The body of a response on its way to the caller. It carries the record of the exchange, which ends when the body ends or
 /// is dropped.
 #[derive(Debug)]
-pub struct ResponseBody {
+pub(super) struct ResponseBody {
     content: Content,
     record: Option<Box<ExchangeRecord>>,
 }
@@ -98,12 +98,12 @@ fn pass(frame: &mut Frame<Bytes>) -> u64 {
 
 impl ResponseBody {
     /// The upstream's answer.
-    pub fn stream(incoming: Incoming, record: Box<ExchangeRecord>) -> Self {
+    pub(super) fn stream(incoming: Incoming, record: Box<ExchangeRecord>) -> Self {
         Self { content: Content::Stream(incoming), record: Some(record) }
     }
 
     /// An answer of our own.
-    pub fn whole(bytes: Bytes, record: Option<Box<ExchangeRecord>>) -> Self {
+    pub(super) fn whole(bytes: Bytes, record: Option<Box<ExchangeRecord>>) -> Self {
         Self { content: Content::Whole(Some(bytes)), record }
     }
 

@@ -182,7 +182,11 @@ impl Connections {
     /// A snapshot of the list, in no order.
     pub fn list(&self) -> Vec<Arc<Live>> {
         let shards = self.shards.iter();
-        shards.flat_map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect::<Vec<_>>()).collect()
+        shards
+            .flat_map(|shard| {
+                shard.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect::<Vec<_>>()
+            })
+            .collect()
     }
 
     /// How many there are.

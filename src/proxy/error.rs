@@ -82,7 +82,9 @@ impl ProxyError {
             Self::Upgrade(_) => "http_upgrade_failed",
             Self::Denied(_) => "http_request_denied",
             Self::Resolve { .. } => "dns_error",
-            Self::Connect { source, .. } if source.kind() == std::io::ErrorKind::ConnectionRefused => "connection_refused",
+            Self::Connect { source, .. } if source.kind() == std::io::ErrorKind::ConnectionRefused => {
+                "connection_refused"
+            }
             Self::Connect { .. } => "destination_ip_unroutable",
             Self::ConnectTimeout { .. } => "connection_timeout",
             Self::Tls { source: HandshakeError::Refused(_), .. } => "tls_certificate_error",
@@ -101,9 +103,11 @@ impl ProxyError {
             Self::MethodNotCarried(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::ConnectTimeout { .. } | Self::AnswerTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
-            Self::Upgrade(_) | Self::Resolve { .. } | Self::Connect { .. } | Self::Tls { .. } | Self::NoAnswer { .. } => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::Upgrade(_)
+            | Self::Resolve { .. }
+            | Self::Connect { .. }
+            | Self::Tls { .. }
+            | Self::NoAnswer { .. } => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -121,9 +125,11 @@ impl ProxyError {
             Self::Denied(Denial { rule: Rule::AnonymousNotAllowed, .. }) => UNAUTHENTICATED,
             Self::Denied(_) => PERMISSION_DENIED,
             Self::AnswerTimeout { .. } => DEADLINE_EXCEEDED,
-            Self::Resolve { .. } | Self::Connect { .. } | Self::ConnectTimeout { .. } | Self::Tls { .. } | Self::NoAnswer { .. } => {
-                UNAVAILABLE
-            }
+            Self::Resolve { .. }
+            | Self::Connect { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::Tls { .. }
+            | Self::NoAnswer { .. } => UNAVAILABLE,
         }
     }
 
@@ -131,7 +137,8 @@ impl ProxyError {
     /// and nothing about what is behind us.
     pub fn told_to_caller(&self, direction: Direction) -> Cow<'static, str> {
         match (direction, self) {
-            (Direction::Outbound, _) | (_, Self::BadRequest(_) | Self::MethodNotCarried(_) | Self::Upgrade(_) | Self::Denied(_)) => {
+            (Direction::Outbound, _)
+            | (_, Self::BadRequest(_) | Self::MethodNotCarried(_) | Self::Upgrade(_) | Self::Denied(_)) => {
                 Cow::Owned(self.to_string())
             }
             (Direction::Inbound, Self::AnswerTimeout { .. } | Self::ConnectTimeout { .. }) => {
@@ -149,7 +156,9 @@ impl ProxyError {
             Self::Denied(denial) => denial.rule.hint(),
             Self::Resolve { .. } => "check the name in connect_to and the resolver",
             Self::Connect { .. } => "check that the upstream runs and listens there",
-            Self::ConnectTimeout { .. } => "check the network to the upstream; see timeouts.connect and timeouts.handshake",
+            Self::ConnectTimeout { .. } => {
+                "check the network to the upstream; see timeouts.connect and timeouts.handshake"
+            }
             Self::Tls { source, .. } => source.hint(),
             Self::NoAnswer { source, .. } if peer_alert(source).is_some() => {
                 "the peer refused our certificate after the handshake; its log says why"

@@ -18,7 +18,7 @@ use crate::tls::Peer;
 use super::error::ProxyError;
 
 /// `x-mantlet-peer`
-pub const PEER: HeaderName = HeaderName::from_static("x-mantlet-peer");
+pub(super) const PEER: HeaderName = HeaderName::from_static("x-mantlet-peer");
 const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
@@ -29,7 +29,7 @@ const OWN_PREFIX: &str = "x-mantlet-";
 
 /// The headers that tell the local service who called, made once for a connection.
 #[derive(Debug, Clone, Default)]
-pub struct IdentityHeaders(Vec<(HeaderName, HeaderValue)>);
+pub(super) struct IdentityHeaders(Vec<(HeaderName, HeaderValue)>);
 
 /// What a request asks of the connection rather than of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub enum Intent {
 ///
 /// # Errors
 /// [`ProxyError::BadRequest`] or [`ProxyError::MethodNotCarried`].
-pub fn check_request(head: &request::Parts) -> Result<Intent, ProxyError> {
+pub(super) fn check_request(head: &request::Parts) -> Result<Intent, ProxyError> {
     if head.method == Method::CONNECT {
         return Err(ProxyError::MethodNotCarried(head.method.clone()));
     }
@@ -61,7 +61,7 @@ pub fn check_request(head: &request::Parts) -> Result<Intent, ProxyError> {
 }
 
 /// `application/grpc`, alone or with a suffix such as `+proto`.
-pub fn is_grpc_type(content_type: &HeaderValue) -> bool {
+pub(super) fn is_grpc_type(content_type: &HeaderValue) -> bool {
     content_type.as_bytes().strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest, [] | [b'+' | b';', ..]))
 }
 
@@ -78,8 +78,12 @@ fn check_authority(head: &request::Parts) -> Result<(), ProxyError> {
         (Some(host), Some(authority)) if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) => {
             Err(ProxyError::BadRequest("the Host header and the target's authority differ"))
         }
-        (None, None) if head.version == Version::HTTP_11 => Err(ProxyError::BadRequest("an HTTP/1.1 request without a Host header")),
-        (_, Some(authority)) if authority.contains('@') => Err(ProxyError::BadRequest("user information in the target's authority")),
+        (None, None) if head.version == Version::HTTP_11 => {
+            Err(ProxyError::BadRequest("an HTTP/1.1 request without a Host header"))
+        }
+        (_, Some(authority)) if authority.contains('@') => {
+            Err(ProxyError::BadRequest("user information in the target's authority"))
+        }
         (Some(host), None) if !is_host(host) => Err(ProxyError::BadRequest("the Host header is no host")),
         _ => Ok(()),
     }
@@ -114,7 +118,9 @@ fn upgrade_asked(head: &request::Parts) -> bool {
 }
 
 fn names_h2c(protocols: &HeaderValue) -> bool {
-    protocols.to_str().map_or(true, |list| list.split(',').any(|protocol| protocol.trim().to_ascii_lowercase().starts_with("h2c")))
+    protocols
+        .to_str()
+        .map_or(true, |list| list.split(',').any(|protocol| protocol.trim().to_ascii_lowercase().starts_with("h2c")))
 }
 
 fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
@@ -123,7 +129,7 @@ fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 }
 
 /// Removes what belongs to one connection alone (RFC 9110 section 7.6.1), then every identity header.
-pub fn strip(headers: &mut HeaderMap) {
+pub(super) fn strip(headers: &mut HeaderMap) {
     let mut doomed: Vec<HeaderName> = Vec::new();
     let mut te_trailers = false;
     for (name, value) in headers.iter() {
@@ -147,7 +153,12 @@ pub fn strip(headers: &mut HeaderMap) {
 }
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    name == CONNECTION || name == TE || name == TRANSFER_ENCODING || name == UPGRADE || name == KEEP_ALIVE || name == PROXY_CONNECTION
+    name == CONNECTION
+        || name == TE
+        || name == TRANSFER_ENCODING
+        || name == UPGRADE
+        || name == KEEP_ALIVE
+        || name == PROXY_CONNECTION
 }
 
 /// Fields that a message is not the same without. `Connection` may not remove them: a service behind us would see a request
@@ -158,7 +169,7 @@ fn is_needed(name: &HeaderName) -> bool {
 
 /// True for the names that only we may set. Gateways such as CGI and WSGI make no difference between `-` and `_`, so neither
 /// does this.
-pub fn is_identity_name(name: &HeaderName) -> bool {
+pub(super) fn is_identity_name(name: &HeaderName) -> bool {
     let name = name.as_str();
     if !name.starts_with(['x', 'c']) {
         return false;
@@ -171,20 +182,21 @@ fn is_reserved(name: &str) -> bool {
 }
 
 /// Removes identity headers from a trailer section, where a careless service might merge them into the header section.
-pub fn strip_trailers(trailers: &mut HeaderMap) {
-    let doomed: Vec<HeaderName> = trailers.keys().filter(|name| is_identity_name(name) || is_hop_by_hop(name)).cloned().collect();
+pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
+    let doomed: Vec<HeaderName> =
+        trailers.keys().filter(|name| is_identity_name(name) || is_hop_by_hop(name)).cloned().collect();
     for name in doomed {
         trailers.remove(name);
     }
 }
 
 /// The proxy answers `Expect: 100-continue` itself, once the request is permitted and its body is asked for.
-pub fn take_expectation(headers: &mut HeaderMap) {
+pub(super) fn take_expectation(headers: &mut HeaderMap) {
     headers.remove(EXPECT);
 }
 
 /// Passes a trace on or begins one (W3C Trace Context section 3.2).
-pub fn ensure_trace(headers: &mut HeaderMap) {
+pub(super) fn ensure_trace(headers: &mut HeaderMap) {
     if !headers.contains_key(&TRACEPARENT) {
         let trace = format!("00-{:032x}-{:016x}-00", fastrand::u128(1..), fastrand::u64(1..));
         headers.insert(TRACEPARENT, HeaderValue::try_from(trace).expect("hexadecimal digits are a header value"));
@@ -193,13 +205,13 @@ pub fn ensure_trace(headers: &mut HeaderMap) {
 
 impl IdentityHeaders {
     /// The wanted headers for this peer. An anonymous caller has the plain one alone, which says so.
-    pub fn of(peer: &Peer, wanted: &[IdentityHeader], own_name: Option<&str>) -> Self {
+    pub(super) fn of(peer: &Peer, wanted: &[IdentityHeader], own_name: Option<&str>) -> Self {
         let values = wanted.iter().filter_map(|header| identity_header(*header, peer, own_name));
         Self(values.filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?))).collect())
     }
 
     /// Sets them.
-    pub fn set(&self, headers: &mut HeaderMap) {
+    pub(super) fn set(&self, headers: &mut HeaderMap) {
         for (name, value) in &self.0 {
             headers.insert(name, value.clone());
         }
@@ -212,10 +224,13 @@ fn identity_header(header: IdentityHeader, peer: &Peer, own_name: Option<&str>) 
         (_, PeerIdentity::Anonymous) => None,
         (IdentityHeader::ClientCert, _) => Some((CLIENT_CERT, byte_sequence(peer.chain.first()?))),
         (IdentityHeader::ClientCertChain, _) => {
-            let chain: Vec<String> = peer.chain.get(1..)?.iter().map(|certificate| byte_sequence(certificate)).collect();
+            let chain: Vec<String> =
+                peer.chain.get(1..)?.iter().map(|certificate| byte_sequence(certificate)).collect();
             (!chain.is_empty()).then(|| (CLIENT_CERT_CHAIN, chain.join(", ")))
         }
-        (IdentityHeader::ForwardedClientCert, _) => Some((FORWARDED_CLIENT_CERT, forwarded_client_cert(peer, own_name)?)),
+        (IdentityHeader::ForwardedClientCert, _) => {
+            Some((FORWARDED_CLIENT_CERT, forwarded_client_cert(peer, own_name)?))
+        }
     }
 }
 
@@ -247,7 +262,9 @@ mod tests {
     use super::*;
 
     fn headers(list: &[(&str, &str)]) -> HeaderMap {
-        list.iter().map(|(name, value)| (name.parse::<HeaderName>().expect("name"), value.parse().expect("value"))).collect()
+        list.iter()
+            .map(|(name, value)| (name.parse::<HeaderName>().expect("name"), value.parse().expect("value")))
+            .collect()
     }
 
     fn stripped(list: &[(&str, &str)]) -> Vec<String> {
@@ -317,7 +334,13 @@ mod tests {
 
     #[test]
     fn an_upgrade_to_h2c_is_no_upgrade() {
-        let asks = |protocol| check(Version::HTTP_11, "/", &[("host", "a"), ("connection", "Upgrade, HTTP2-Settings"), ("upgrade", protocol)]);
+        let asks = |protocol| {
+            check(
+                Version::HTTP_11,
+                "/",
+                &[("host", "a"), ("connection", "Upgrade, HTTP2-Settings"), ("upgrade", protocol)],
+            )
+        };
         assert_eq!(asks("websocket").expect("good"), Intent::Upgrade);
         assert_eq!(asks("h2c").expect("good"), Intent::Exchange);
         assert_eq!(asks("websocket, H2C").expect("good"), Intent::Exchange);

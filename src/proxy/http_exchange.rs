@@ -45,7 +45,8 @@ pub(super) async fn exchange(
 ) -> Result<Response<ResponseBody>, Infallible> {
     let in_flight = live.begin();
     let (head, body) = request.into_parts();
-    let caller = Caller { version: head.version, is_grpc: head.headers.get(CONTENT_TYPE).is_some_and(headers::is_grpc_type) };
+    let caller =
+        Caller { version: head.version, is_grpc: head.headers.get(CONTENT_TYPE).is_some_and(headers::is_grpc_type) };
     let mut record = ExchangeRecord::begin(&context, in_flight, &head);
     let (body, bytes) = RequestBody::new(body);
     record.count_request_bytes(bytes);
@@ -70,6 +71,7 @@ struct Caller {
 /// The caller's half of an upgrade, and the protocol it asked for.
 struct AskedUpgrade {
     caller: hyper::upgrade::OnUpgrade,
+    permit: Permit,
 }
 
 async fn forward(
@@ -91,7 +93,9 @@ async fn forward(
         (Intent::Upgrade, Some(protocol)) => {
             head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             head.headers.insert(UPGRADE, protocol);
-            head.extensions.remove::<hyper::upgrade::OnUpgrade>().map(|caller| AskedUpgrade { caller })
+            head.extensions
+                .remove::<hyper::upgrade::OnUpgrade>()
+                .map(|caller| AskedUpgrade { caller, permit: permit.clone() })
         }
         _ => None,
     };
@@ -178,7 +182,15 @@ fn switch_protocols(
     }
     record.answered(StatusCode::SWITCHING_PROTOCOLS, None);
     let (head, _) = response.into_parts();
-    tokio::spawn(tcp_tunnel::join_upgraded(Arc::clone(context), Arc::clone(live), upgrade.caller, upstream, lease, record));
+    tokio::spawn(tcp_tunnel::join_upgraded(
+        Arc::clone(context),
+        Arc::clone(live),
+        upgrade.permit,
+        upgrade.caller,
+        upstream,
+        lease,
+        record,
+    ));
     Response::from_parts(head, ResponseBody::whole(Bytes::new(), None))
 }
 
@@ -243,7 +255,9 @@ fn problem(error: &ProxyError, told: &str) -> Bytes {
 /// The inside of a string of RFC 8941 section 3.3.3.
 fn structured_text(text: &str) -> String {
     let printable = text.chars().map(|character| if matches!(character, ' '..='~') { character } else { '?' });
-    printable.flat_map(|character| matches!(character, '"' | '\\').then_some('\\').into_iter().chain([character])).collect()
+    printable
+        .flat_map(|character| matches!(character, '"' | '\\').then_some('\\').into_iter().chain([character]))
+        .collect()
 }
 
 /// `grpc-message` is percent-encoded UTF-8.

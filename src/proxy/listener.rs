@@ -72,7 +72,12 @@ impl ListenerContext {
     }
 
     /// Puts an accepted connection on the list of live ones.
-    pub(super) fn register(&self, address: PeerAddress, peer: Option<Arc<Peer>>, place: OwnedSemaphorePermit) -> Registration {
+    pub(super) fn register(
+        &self,
+        address: PeerAddress,
+        peer: Option<Arc<Peer>>,
+        place: OwnedSemaphorePermit,
+    ) -> Registration {
         let held = Held { place, open: self.metrics.open_connection() };
         self.connections.register(&self.name, self.direction, address.to_string(), peer, self.timeouts.idle, Some(held))
     }

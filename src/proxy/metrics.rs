@@ -78,7 +78,8 @@ struct ReasonLabels {
 impl ProxyMetrics {
     /// Makes the metrics and registers them.
     pub fn register(registry: &mut Registry) -> Self {
-        let durations: Family<_, _, fn() -> Histogram> = Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS));
+        let durations: Family<_, _, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS));
         let metrics = Self {
             requests: Family::default(),
             durations,
@@ -100,12 +101,30 @@ impl ProxyMetrics {
             Unit::Seconds,
             metrics.durations.clone(),
         );
-        registry.register_with_unit("request", "Bytes of request bodies and of tunnels towards the upstream", Unit::Bytes, metrics.request_bytes.clone());
-        registry.register_with_unit("response", "Bytes of response bodies and of tunnels towards the caller", Unit::Bytes, metrics.response_bytes.clone());
+        registry.register_with_unit(
+            "request",
+            "Bytes of request bodies and of tunnels towards the upstream",
+            Unit::Bytes,
+            metrics.request_bytes.clone(),
+        );
+        registry.register_with_unit(
+            "response",
+            "Bytes of response bodies and of tunnels towards the caller",
+            Unit::Bytes,
+            metrics.response_bytes.clone(),
+        );
         registry.register("connections", "Connections accepted", metrics.connections.clone());
         registry.register("open_connections", "Accepted connections that are open", metrics.open_connections.clone());
-        registry.register("tls_handshakes", "TLS handshakes with peers, by outcome and reason", metrics.handshakes.clone());
-        registry.register("denials", "Requests and connections that the policy denied, by rule", metrics.denials.clone());
+        registry.register(
+            "tls_handshakes",
+            "TLS handshakes with peers, by outcome and reason",
+            metrics.handshakes.clone(),
+        );
+        registry.register(
+            "denials",
+            "Requests and connections that the policy denied, by rule",
+            metrics.denials.clone(),
+        );
         registry.register("errors", "Exchanges that failed in the proxy, by reason", metrics.errors.clone());
         registry.register("connections_ended", "Connections that the proxy ended, by reason", metrics.ends.clone());
         registry.register("retries", "Requests sent again on a fresh connection", metrics.retries.clone());
@@ -149,7 +168,8 @@ impl ListenerMetrics {
         }
         drop(known);
         let ListenerLabels { listener, direction } = self.labels.clone();
-        let counter = self.all.requests.get_or_create_owned(&RequestLabels { listener, direction, code: status.as_u16() });
+        let counter =
+            self.all.requests.get_or_create_owned(&RequestLabels { listener, direction, code: status.as_u16() });
         self.codes.write().unwrap_or_else(PoisonError::into_inner).push((status, counter.clone()));
         counter
     }
@@ -175,7 +195,10 @@ impl ListenerMetrics {
     /// Counts a failed handshake.
     pub fn count_failed_handshake(&self, reason: &'static str) {
         let ListenerLabels { listener, direction } = self.labels.clone();
-        self.all.handshakes.get_or_create_owned(&HandshakeLabels { listener, direction, outcome: "failed", reason }).inc();
+        self.all
+            .handshakes
+            .get_or_create_owned(&HandshakeLabels { listener, direction, outcome: "failed", reason })
+            .inc();
     }
 
     /// Counts a denial by the policy.

@@ -14,7 +14,7 @@ use super::upstream::Lease;
 
 /// One exchange in progress. Dropping it before [`ExchangeRecord::complete`] records that it was cut short.
 #[derive(Debug)]
-pub struct ExchangeRecord {
+pub(super) struct ExchangeRecord {
     context: Arc<ListenerContext>,
     in_flight: InFlight,
     started: Instant,
@@ -44,9 +44,14 @@ enum Outcome {
 
 impl ExchangeRecord {
     /// Begins the record of a request.
-    pub fn begin(context: &Arc<ListenerContext>, in_flight: InFlight, head: &http::request::Parts) -> Box<Self> {
+    pub(super) fn begin(context: &Arc<ListenerContext>, in_flight: InFlight, head: &http::request::Parts) -> Box<Self> {
         let logged = context.access_log.then(|| {
-            Box::new(Logged { method: head.method.clone(), path: head.uri.path_and_query().cloned(), reason: None, upstream: None })
+            Box::new(Logged {
+                method: head.method.clone(),
+                path: head.uri.path_and_query().cloned(),
+                reason: None,
+                upstream: None,
+            })
         });
         Box::new(Self {
             context: Arc::clone(context),
@@ -62,12 +67,12 @@ impl ExchangeRecord {
     }
 
     /// Notes the counter of the request's body.
-    pub fn count_request_bytes(&mut self, bytes: Option<Arc<AtomicU64>>) {
+    pub(super) fn count_request_bytes(&mut self, bytes: Option<Arc<AtomicU64>>) {
         self.request_bytes = bytes;
     }
 
     /// Notes the status that the caller gets, and the connection that is given back when the answer is through.
-    pub fn answered(&mut self, status: StatusCode, lease: Option<Lease>) {
+    pub(super) fn answered(&mut self, status: StatusCode, lease: Option<Lease>) {
         self.status = status;
         if let (Some(logged), Some(lease)) = (&mut self.logged, &lease) {
             logged.upstream = Some(lease.address());
@@ -76,7 +81,7 @@ impl ExchangeRecord {
     }
 
     /// Notes that the proxy itself answers, and why.
-    pub fn failed(&mut self, status: StatusCode, reason: &'static str) {
+    pub(super) fn failed(&mut self, status: StatusCode, reason: &'static str) {
         self.status = status;
         if let Some(logged) = &mut self.logged {
             logged.reason = Some(reason);
@@ -84,17 +89,17 @@ impl ExchangeRecord {
     }
 
     /// Counts bytes of the answer.
-    pub fn add_response_bytes(&mut self, bytes: u64) {
+    pub(super) fn add_response_bytes(&mut self, bytes: u64) {
         self.response_bytes += bytes;
     }
 
     /// Notes that the upstream broke off in the middle of its answer.
-    pub fn note_broken(&mut self, _error: &hyper::Error) {
+    pub(super) fn note_broken(&mut self, _error: &hyper::Error) {
         self.outcome = Outcome::UpstreamBroke;
     }
 
     /// The answer is through.
-    pub fn complete(mut self: Box<Self>) {
+    pub(super) fn complete(mut self: Box<Self>) {
         self.outcome = Outcome::Completed;
         if let Some(lease) = self.lease.take() {
             lease.give_back();

@@ -136,14 +136,21 @@ impl ListenerContext {
             HandshakeError::Refused(refusal) => refusal.certificate.as_deref(),
             _ => None,
         };
-        self.refusals.add(self.refusal(address.to_string(), error.label(), error.to_string(), error.hint(), certificate));
+        self.refusals.add(self.refusal(
+            address.to_string(),
+            error.label(),
+            error.to_string(),
+            error.hint(),
+            certificate,
+        ));
     }
 
     /// Counts a denial by the policy and tells of it.
     pub(super) fn refuse_by_policy(&self, address: &str, peer: &Peer, denial: &Denial) {
         self.metrics.count_denial(denial.rule.label());
         let certificate = peer.path.as_ref().map(|path| &path.end_entity);
-        let record = self.refusal(address.to_owned(), denial.rule.label(), denial.to_string(), denial.rule.hint(), certificate);
+        let record =
+            self.refusal(address.to_owned(), denial.rule.label(), denial.to_string(), denial.rule.hint(), certificate);
         self.refusals.add(record);
     }
 

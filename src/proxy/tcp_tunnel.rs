@@ -95,7 +95,14 @@ pub(super) async fn join_upgraded(
 ) {
     let again = |live: &Live| {
         let peer = live.peer.clone();
-        context.connections.register(&context.name, live.direction, live.peer_address.clone(), peer, context.timeouts.idle, None)
+        context.connections.register(
+            &context.name,
+            live.direction,
+            live.peer_address.clone(),
+            peer,
+            context.timeouts.idle,
+            None,
+        )
     };
     let (caller_registration, upstream_registration) = (again(&accepted), again(lease.live()));
     let lives = [caller_registration.live(), upstream_registration.live()];

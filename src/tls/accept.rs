@@ -13,7 +13,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::config::{ClientAuth, Protocol, TlsVersion};
 use crate::net::Stream;
-use crate::x509::TrustMaterial;
+use crate::x509::{Refusal, TrustMaterial};
 
 use super::error::HandshakeError;
 use super::peer::Peer;
@@ -95,7 +95,7 @@ impl Acceptor {
     fn sort(&self, error: HandshakeError) -> HandshakeError {
         match error {
             HandshakeError::Protocol(rustls::Error::NoCertificatesPresented) => {
-                HandshakeError::Refused(Box::new(crate::x509::Refusal::no_certificate()))
+                HandshakeError::Refused(Box::new(Refusal::no_certificate()))
             }
             error => error,
         }
@@ -129,8 +129,7 @@ fn server_config(
     min_version: TlsVersion,
 ) -> Result<ServerConfig, rustls::Error> {
     let credential = material.credential.clone().ok_or_else(|| rustls::Error::General("no own certificate".into()))?;
-    let verifier =
-        ClientVerifier { material: Arc::clone(material), mandatory: client_auth == ClientAuth::Required };
+    let verifier = ClientVerifier { material: Arc::clone(material), mandatory: client_auth == ClientAuth::Required };
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(versions(min_version))?
         .with_client_cert_verifier(Arc::new(verifier))

@@ -92,14 +92,16 @@ pub(super) fn alert_hint(alert: AlertDescription) -> &'static str {
     match alert {
         AlertDescription::CertificateRequired => "the peer wants a client certificate",
         AlertDescription::UnknownCA => "the peer does not trust our issuer; compare its trust anchors with our chain",
-        AlertDescription::CertificateExpired => "the peer holds our certificate for expired; renew it, or compare the clocks",
+        AlertDescription::CertificateExpired => {
+            "the peer holds our certificate for expired; renew it, or compare the clocks"
+        }
         AlertDescription::CertificateRevoked => "the peer holds our certificate for revoked; issue a new one",
         AlertDescription::AccessDenied => "the peer does not expect our identity",
         AlertDescription::NoApplicationProtocol => "the peer speaks none of the ALPN protocols offered; see hop",
         AlertDescription::ProtocolVersion => "the peer speaks another version of TLS; see tls.min_version",
-        AlertDescription::BadCertificate | AlertDescription::UnsupportedCertificate | AlertDescription::CertificateUnknown => {
-            "the peer does not accept our certificate; its log says why"
-        }
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateUnknown => "the peer does not accept our certificate; its log says why",
         _ => "the peer's log says why",
     }
 }

@@ -11,11 +11,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
+use crate::identity::PeerPattern;
+
 use super::algorithms::{SIGNATURE_ALGORITHMS, key_fault};
 use super::candidate::Candidate;
 use super::diagnosis;
 use super::facts::Facts;
 use super::instant::unix_seconds;
+use super::names::proves_name;
 use super::{CertificateInfo, Refusal, RefusalReason, TrustMaterial};
 
 /// Most intermediates that a peer may present.
@@ -69,6 +72,32 @@ impl fmt::Display for Usage {
             Self::Client => "client",
             Self::Server => "server",
         })
+    }
+}
+
+impl VerifiedPath {
+    /// When the first certificate of the path ends.
+    pub fn not_after(&self) -> SystemTime {
+        let rest = self.intermediates.iter().chain([&self.anchor]).map(|certificate| certificate.not_after);
+        rest.fold(self.end_entity.not_after, SystemTime::min)
+    }
+
+    /// Holds the path against the names that were expected of the peer.
+    ///
+    /// # Errors
+    /// [`RefusalReason::NameMismatch`] where it proves none of them.
+    pub fn expect_one_of(
+        self,
+        end_entity: &CertificateDer<'_>,
+        expected: &[PeerPattern],
+    ) -> Result<Self, Box<Refusal>> {
+        if expected.iter().any(|pattern| proves_name(end_entity, pattern, &self.end_entity.names)) {
+            return Ok(self);
+        }
+        let expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
+        let reason =
+            RefusalReason::NameMismatch { expected: expected.join(" or "), found: self.end_entity.names.to_string() };
+        Err(refusal(Some(self.end_entity), reason))
     }
 }
 

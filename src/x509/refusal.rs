@@ -20,6 +20,13 @@ pub struct Refusal {
     pub reason: RefusalReason,
 }
 
+impl Refusal {
+    /// The refusal of a peer that sent no certificate where one is required.
+    pub fn no_certificate() -> Self {
+        Self { certificate: None, reason: RefusalReason::NoCertificate }
+    }
+}
+
 /// The reason, by name. `Display` is the whole sentence with its values.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]

@@ -53,7 +53,12 @@ impl Upstream {
         }
     }
 
-    async fn connect_to_peer(&self, endpoint: &Endpoint, connector: &Connector, alpn: Alpn) -> Result<Connected, ProxyError> {
+    async fn connect_to_peer(
+        &self,
+        endpoint: &Endpoint,
+        connector: &Connector,
+        alpn: Alpn,
+    ) -> Result<Connected, ProxyError> {
         let deadline = Instant::now() + self.timeouts.connect;
         let addresses = resolve(endpoint, deadline, self.timeouts.connect).await?;
         let (stream, address) = connect_to_any(&addresses, deadline, self.timeouts.connect).await?;
@@ -105,7 +110,10 @@ async fn connect_to_any(
     for (tried, address) in (0_u32..).zip(addresses) {
         let untried = u32::try_from(addresses.len()).unwrap_or(u32::MAX).saturating_sub(tried).max(1);
         let share = deadline.saturating_duration_since(Instant::now()) / untried;
-        match tokio::time::timeout(share, TcpStream::connect(address)).await.map(|stream| stream.and_then(Stream::from_tcp)) {
+        match tokio::time::timeout(share, TcpStream::connect(address))
+            .await
+            .map(|stream| stream.and_then(Stream::from_tcp))
+        {
             Ok(Ok(stream)) => return Ok((stream, *address)),
             Ok(Err(source)) => last = Some(ProxyError::Connect { address: address.to_string(), source }),
             Err(_) => last = Some(ProxyError::ConnectTimeout { address: address.to_string(), limit }),
@@ -141,7 +149,11 @@ impl AsyncWrite for UpstreamStream {
         }
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),

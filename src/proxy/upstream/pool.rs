@@ -1,8 +1,8 @@
 //! Connections kept to one upstream by one worker, and the lease of one of them for one exchange.
 
-use std::future::Future;
-use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ struct Http1 {
 struct Http2 {
     sender: http2::SendRequest<RequestBody>,
     live: Arc<Live>,
+    /// Streams that the peer allows at a time, as far as it has said so.
+    allowed: Arc<AtomicUsize>,
 }
 
 /// Which version an exchange needs.
@@ -84,10 +86,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Upstream {
     /// A pooled connection, or a new one. `fresh` asks for a new one.
-    pub(super) async fn lease(self: &Arc<Self>, worker: usize, wanted: Wanted, fresh: bool) -> Result<Lease, ProxyError> {
+    pub(super) async fn lease(
+        self: &Arc<Self>,
+        worker: usize,
+        wanted: Wanted,
+        fresh: bool,
+    ) -> Result<Lease, ProxyError> {
         let pool = &self.pools[worker];
-        let http1_first = wanted == Wanted::Http1
-            || wanted == Wanted::Either && pool.declined_http2.load(Ordering::Relaxed);
+        let http1_first =
+            wanted == Wanted::Http1 || wanted == Wanted::Either && pool.declined_http2.load(Ordering::Relaxed);
         if !http1_first {
             return self.lease_http2(worker, wanted, fresh).await;
         }
@@ -130,8 +137,14 @@ impl Upstream {
             self.pools[worker].declined_http2.store(!speaks_http2, Ordering::Relaxed);
         }
         let Connected { stream, peer, address } = connected;
-        let registration =
-            self.connections.register(&self.listener, self.direction(), address, peer, self.timeouts.upstream_idle, None);
+        let registration = self.connections.register(
+            &self.listener,
+            self.direction(),
+            address,
+            peer,
+            self.timeouts.upstream_idle,
+            None,
+        );
         let in_flight = registration.live().begin();
         let connection = if speaks_http2 {
             Leased::Http2(self.start_http2(worker, stream, registration).await?)
@@ -173,9 +186,17 @@ impl Upstream {
             .handshake(TokioIo::new(Severable::new(stream, cut.clone())))
             .await
             .map_err(|source| self.no_answer(source))?;
-        let kept = Http2 { sender: sender.clone(), live: Arc::clone(registration.live()) };
+        let allowed = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
+        let kept =
+            Http2 { sender: sender.clone(), live: Arc::clone(registration.live()), allowed: Arc::clone(&allowed) };
         lock(&self.pools[worker].http2).push(kept);
-        tokio::spawn(run(connection, registration, cut));
+        let mut connection = connection;
+        let publishing = poll_fn(move |cx| {
+            let outcome = Pin::new(&mut connection).poll(cx);
+            allowed.store(connection.current_max_send_streams(), Ordering::Relaxed);
+            outcome
+        });
+        tokio::spawn(run(publishing, registration, cut));
         Ok(sender)
     }
 
@@ -197,8 +218,8 @@ impl Pool {
         let mut kept = lock(&self.http2);
         kept.retain(|kept| kept.live.phase() == Phase::Open && !kept.sender.is_closed());
         let room = |kept: &&Http2| {
-            let allowed = u32::try_from(kept.sender.current_max_send_streams()).unwrap_or(u32::MAX).min(max_streams);
-            kept.live.in_flight() < allowed
+            let allowed = u32::try_from(kept.allowed.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+            kept.live.in_flight() < allowed.min(max_streams)
         };
         let kept = kept.iter().find(room)?;
         let in_flight = kept.live.begin();
@@ -210,6 +231,11 @@ impl Lease {
     /// The upstream's address, for people.
     pub fn address(&self) -> Arc<str> {
         Arc::clone(&self.upstream.address)
+    }
+
+    /// The connection.
+    pub fn live(&self) -> &Arc<Live> {
+        self.in_flight.live()
     }
 
     /// Gives the connection back after the last byte of an answer.

@@ -65,7 +65,9 @@ impl Upstream {
     fn wanted(&self, head: &request::Parts, intent: Intent) -> Result<Wanted, ProxyError> {
         Ok(match &self.target {
             Target::Service { app_protocol, .. } => match (app_protocol, intent) {
-                (AppProtocol::Http2, Intent::Upgrade) => return Err(ProxyError::Upgrade("the service is spoken to in HTTP/2")),
+                (AppProtocol::Http2, Intent::Upgrade) => {
+                    return Err(ProxyError::Upgrade("the service is spoken to in HTTP/2"));
+                }
                 (AppProtocol::Http2, _) | (AppProtocol::Auto, Intent::Grpc) => Wanted::Http2,
                 (AppProtocol::Http1 | AppProtocol::Auto, _) => Wanted::Http1,
             },
@@ -95,7 +97,9 @@ fn again(
     let error = error.into_error();
     match (may_retry, never_sent, spare) {
         (true, Some(request), _) => Ok(request.into_parts()),
-        (true, None, Some(head)) if was_not_processed(&error) || (is_idempotent(&head.method) && was_closed(&error)) => {
+        (true, None, Some(head))
+            if was_not_processed(&error) || (is_idempotent(&head.method) && was_closed(&error)) =>
+        {
             Ok((head, RequestBody::Empty))
         }
         _ => Err(error),
@@ -108,7 +112,11 @@ fn is_idempotent(method: &Method) -> bool {
 
 /// The connection ended before the first byte of an answer.
 fn was_closed(error: &hyper::Error) -> bool {
-    error.is_incomplete_message() || error.is_canceled() || error.is_closed() || io_cause(error) || h2_cause(error).is_some_and(h2::Error::is_io)
+    error.is_incomplete_message()
+        || error.is_canceled()
+        || error.is_closed()
+        || io_cause(error)
+        || h2_cause(error).is_some_and(h2::Error::is_io)
 }
 
 fn io_cause(error: &hyper::Error) -> bool {

@@ -1,0 +1,218 @@
+//! One inbound connection: a peer's TLS is terminated, its certificate judged, and what it sends is forwarded to the local
+//! service in plaintext.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::io::AsyncWriteExt;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::config::{IdentityHeader, Protocol};
+use crate::net::{Arrival, PeerAddress};
+use crate::policy::{AccessRequest, Policy};
+use crate::tls::{Acceptor, Alpn, Peer, TlsServerStream};
+
+use super::connections::{Live, Phase, Registration};
+use super::headers::IdentityHeaders;
+use super::http_connection::{self, HttpVersion};
+use super::http_exchange::Route;
+use super::listener::ListenerContext;
+use super::proxy_protocol;
+use super::tcp_tunnel::{self, Carried, TunnelEnd};
+use super::upstream::{Upstream, UpstreamStream};
+
+/// An inbound listener.
+#[derive(Debug)]
+pub struct Inbound {
+    /// What its connections share.
+    pub context: Arc<ListenerContext>,
+    /// What a reload may replace while connections live.
+    pub rules: ArcSwap<InboundRules>,
+    /// What is carried.
+    pub protocol: Protocol,
+    /// Makes the handshakes.
+    pub acceptor: Acceptor,
+}
+
+/// What decides each request, replaced as a whole by a reload.
+#[derive(Debug)]
+pub struct InboundRules {
+    /// Who may call.
+    pub policy: Policy,
+    /// The local service.
+    pub upstream: Arc<Upstream>,
+    /// What the service is told of the caller.
+    pub identity_headers: Vec<IdentityHeader>,
+    /// Whether a TCP connection begins with a PROXY header.
+    pub proxy_protocol: bool,
+}
+
+impl Inbound {
+    /// Serves one accepted connection until it ends.
+    pub async fn serve(self: Arc<Self>, arrival: Arrival, stop: CancellationToken) {
+        let Arrival { stream, place, worker } = arrival;
+        let address = stream.peer_address();
+        let handshake = async {
+            let _place = self.context.handshakes.acquire().await;
+            self.acceptor.accept(stream, self.context.timeouts.handshake).await
+        };
+        let (stream, peer) = match stop.run_until_cancelled(handshake).await {
+            None => return,
+            Some(Err(error)) => return self.context.refuse_handshake(address, &error),
+            Some(Ok(accepted)) => accepted,
+        };
+        self.context.metrics.count_handshake();
+        let registration = self.context.register(address, Some(Arc::new(peer)), place);
+        match self.protocol {
+            Protocol::Http => self.serve_http(stream, registration, worker).await,
+            Protocol::Tcp => self.serve_tcp(stream, address, &registration).await,
+        }
+    }
+
+    async fn serve_http(self: Arc<Self>, stream: TlsServerStream, registration: Registration, worker: usize) {
+        let version = match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => HttpVersion::Http2,
+            _ => HttpVersion::Http1,
+        };
+        let caller = Caller { live: Arc::clone(registration.live()), identity: Mutex::default() };
+        let context = Arc::clone(&self.context);
+        http_connection::serve(stream, version, context, registration, worker, move || self.route(&caller)).await;
+    }
+
+    /// Judges one request by the rules as they are now.
+    fn route(&self, caller: &Caller) -> Route {
+        let rules = self.rules.load_full();
+        let peer = caller.peer();
+        Route {
+            permit: rules.policy.authorize(AccessRequest { peer: &peer.identity }),
+            upstream: Arc::clone(&rules.upstream),
+            identity: caller.identity_headers(&rules, self.context.own_name.as_deref()),
+        }
+    }
+
+    async fn serve_tcp(
+        self: Arc<Self>,
+        mut stream: TlsServerStream,
+        address: PeerAddress,
+        registration: &Registration,
+    ) {
+        let live = registration.live();
+        let rules = self.rules.load_full();
+        let peer = Arc::clone(live.peer.as_ref().expect("an inbound connection has a peer"));
+        let permit = match rules.policy.authorize(AccessRequest { peer: &peer.identity }) {
+            Ok(permit) => permit,
+            Err(denial) => {
+                self.context.refuse_by_policy(&live.peer_address, &peer, &denial);
+                stream.get_mut().0.shutdown().await.unwrap_or_default();
+                return;
+            }
+        };
+        let started = std::time::Instant::now();
+        let mut upstream = match rules.upstream.connect(Alpn::None).await {
+            Ok(connected) => connected.stream,
+            Err(error) => {
+                self.context.metrics.count_error(error.label());
+                warn!(listener = &*self.context.name, reason = error.label(), %error, hint = error.hint(), "exchange failed");
+                return stream.into_inner().0.abort();
+            }
+        };
+        if rules.proxy_protocol {
+            let header = proxy_protocol::header(address, local_address(&stream), &peer.identity);
+            if let Err(error) = upstream.write_all(&header).await {
+                debug!(listener = &*self.context.name, %error, "the service closed before the PROXY header");
+                return;
+            }
+        }
+        let carried = Carried::default();
+        let end = tcp_tunnel::tunnel(permit, &mut stream, &mut upstream, [live, live], &carried).await;
+        self.context.record_tunnel(live, rules.upstream.address(), &carried, &end, started.elapsed());
+        if let TunnelEnd::Broken(_) = end {
+            stream.into_inner().0.abort();
+            upstream.abort();
+        }
+    }
+}
+
+fn local_address(stream: &TlsServerStream) -> Option<std::net::SocketAddr> {
+    match &stream.get_ref().0 {
+        crate::net::Stream::Tcp(stream) => stream.local_addr().ok(),
+        crate::net::Stream::Unix(_) => None,
+    }
+}
+
+/// The peer of one connection, and the headers that tell of it under the present rules.
+#[derive(Debug)]
+struct Caller {
+    live: Arc<Live>,
+    identity: Mutex<Option<(Vec<IdentityHeader>, Arc<IdentityHeaders>)>>,
+}
+
+impl Caller {
+    fn peer(&self) -> &Peer {
+        self.live.peer.as_ref().expect("an inbound connection has a peer")
+    }
+
+    fn identity_headers(&self, rules: &InboundRules, own_name: Option<&str>) -> Arc<IdentityHeaders> {
+        let mut made = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*made {
+            Some((wanted, headers)) if *wanted == rules.identity_headers => Arc::clone(headers),
+            _ => {
+                let headers = Arc::new(IdentityHeaders::of(self.peer(), &rules.identity_headers, own_name));
+                *made = Some((rules.identity_headers.clone(), Arc::clone(&headers)));
+                headers
+            }
+        }
+    }
+}
+
+impl UpstreamStream {
+    /// Ends the connection so that the other end does not take what it has for the whole.
+    pub(super) fn abort(self) {
+        match self {
+            Self::Plain(stream) => stream.abort(),
+            Self::Tls(stream) => stream.into_inner().0.abort(),
+        }
+    }
+}
+
+impl ListenerContext {
+    /// Counts a tunnel and, by option, logs it, once, at its end.
+    pub(super) fn record_tunnel(
+        &self,
+        live: &Live,
+        upstream: &str,
+        carried: &Carried,
+        end: &TunnelEnd,
+        duration: std::time::Duration,
+    ) {
+        self.metrics.count_bytes(carried.to_upstream(), carried.to_caller());
+        if let Some(reason) = live.reason().filter(|_| live.phase() >= Phase::Closing) {
+            self.metrics.count_end(reason.label());
+        }
+        if !self.access_log {
+            return;
+        }
+        let certificate = live.peer.as_ref().and_then(|peer| peer.path.as_ref()).map(|path| &path.end_entity);
+        info!(
+            listener = &*self.name,
+            direction = self.direction.label(),
+            peer = live.peer.as_ref().map(|peer| tracing::field::display(&peer.identity)),
+            peer.serial = certificate.map(|certificate| tracing::field::display(&certificate.serial)),
+            peer.issuer = certificate.map(|certificate| certificate.issuer.as_str()),
+            peer.address = live.peer_address,
+            connection = live.id,
+            duration_ms = duration.as_secs_f64() * 1000.0,
+            request_bytes = carried.to_upstream(),
+            response_bytes = carried.to_caller(),
+            upstream,
+            outcome = match end {
+                TunnelEnd::Closed => "completed",
+                TunnelEnd::Broken(_) => "broken",
+                TunnelEnd::Ended => "ended",
+            },
+            reason = live.reason().map(super::connections::EndReason::label),
+            "connection"
+        );
+    }
+}

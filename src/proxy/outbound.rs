@@ -1,0 +1,120 @@
+//! One outbound connection: the local service's plaintext is carried to a peer over mutual TLS.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::config::Protocol;
+use crate::net::{Arrival, Stream};
+use crate::policy::Permit;
+use crate::tls::Alpn;
+
+use super::connections::Registration;
+use super::headers::IdentityHeaders;
+use super::http_connection::{self, HttpVersion};
+use super::http_exchange::Route;
+use super::listener::ListenerContext;
+use super::tcp_tunnel::{self, Carried, TunnelEnd};
+use super::upstream::Upstream;
+
+/// The beginning of the HTTP/2 connection preface (RFC 9113 section 3.4). No HTTP/1 request begins so: the method is reserved.
+const PREFACE: &[u8; 4] = b"PRI ";
+/// How long to wait before looking again where less than [`PREFACE`] has come.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// An outbound listener.
+#[derive(Debug)]
+pub struct Outbound {
+    /// What its connections share.
+    pub context: Arc<ListenerContext>,
+    /// The peer, replaced by a reload while connections live.
+    pub upstream: ArcSwap<Upstream>,
+    /// What is carried.
+    pub protocol: Protocol,
+}
+
+impl Outbound {
+    /// Serves one accepted connection until it ends.
+    pub async fn serve(self: Arc<Self>, arrival: Arrival, stop: CancellationToken) {
+        let Arrival { stream, place, worker } = arrival;
+        let registration = self.context.register(stream.peer_address(), None, place);
+        match self.protocol {
+            Protocol::Http => {
+                let preface = tokio::time::timeout(self.context.timeouts.request_header, read_version(&stream));
+                match stop.run_until_cancelled(preface).await {
+                    Some(Ok(Ok(Some(version)))) => self.serve_http(stream, version, registration, worker).await,
+                    Some(Ok(Err(error))) => debug!(listener = &*self.context.name, %error, "connection failed"),
+                    // Nothing was asked before the peer, the clock or the operator ended the connection.
+                    None | Some(Err(_) | Ok(Ok(None))) => {}
+                }
+            }
+            Protocol::Tcp => self.serve_tcp(stream, &registration).await,
+        }
+    }
+
+    async fn serve_http(
+        self: Arc<Self>,
+        stream: Stream,
+        version: HttpVersion,
+        registration: Registration,
+        worker: usize,
+    ) {
+        let context = Arc::clone(&self.context);
+        let identity = Arc::new(IdentityHeaders::default());
+        let route = move || Route {
+            permit: Ok(Permit::for_local_service()),
+            upstream: self.upstream.load_full(),
+            identity: Arc::clone(&identity),
+        };
+        http_connection::serve(stream, version, context, registration, worker, route).await;
+    }
+
+    async fn serve_tcp(self: Arc<Self>, mut stream: Stream, registration: &Registration) {
+        let live = registration.live();
+        let started = std::time::Instant::now();
+        let target = self.upstream.load_full();
+        let connected = match target.connect(Alpn::None).await {
+            Ok(connected) => connected,
+            Err(error) => {
+                self.context.metrics.count_error(error.label());
+                warn!(listener = &*self.context.name, reason = error.label(), %error, hint = error.hint(), "exchange failed");
+                return stream.abort();
+            }
+        };
+        let peer_registration = self.context.connections.register(
+            &self.context.name,
+            self.context.direction,
+            connected.address,
+            connected.peer,
+            self.context.timeouts.idle,
+            None,
+        );
+        let mut upstream = connected.stream;
+        let carried = Carried::default();
+        let lives = [live, peer_registration.live()];
+        let end = tcp_tunnel::tunnel(Permit::for_local_service(), &mut stream, &mut upstream, lives, &carried).await;
+        self.context.record_tunnel(peer_registration.live(), target.address(), &carried, &end, started.elapsed());
+        if let TunnelEnd::Broken(_) = end {
+            stream.abort();
+            upstream.abort();
+        }
+    }
+}
+
+/// Tells HTTP/2 with prior knowledge from HTTP/1.1 by the first bytes; nothing where the caller closes before it says anything.
+async fn read_version(stream: &Stream) -> std::io::Result<Option<HttpVersion>> {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let length = stream.peek(&mut first).await?;
+        match &first[..length] {
+            [] => return Ok(None),
+            bytes if bytes == PREFACE => return Ok(Some(HttpVersion::Http2)),
+            bytes if !PREFACE.starts_with(bytes) => return Ok(Some(HttpVersion::Http1)),
+            // The kernel has nothing to wait on for more than these bytes, which it has shown already.
+            _ => tokio::time::sleep(LOOK_AGAIN).await,
+        }
+    }
+}

@@ -94,11 +94,12 @@ struct Told {
 /// Tells the story and cleans up; the folder stays where the logs are needed to see what went wrong.
 async fn tell_and_clean_up(args: StoryArgs) -> anyhow::Result<bool> {
     let teller = Teller::new(args.no_color, args.json);
+    let mantlet = mantlet_binary::find_or_build(args.mantlet.clone()).await?;
     let folder = tempfile::Builder::new().prefix("flea-market-").tempdir()?;
     let mut signals = Signals::install()?;
     // A signal drops the story, and with it every process that it has started.
     let told = tokio::select! {
-        told = tell(&args, &teller, folder.path()) => told,
+        told = tell(&args, &teller, &mantlet, folder.path()) => told,
         name = signals.next() => bail!("stopped by {name}"),
     };
     let passed = match told {
@@ -137,12 +138,11 @@ impl Signals {
     }
 }
 
-async fn tell(args: &StoryArgs, teller: &Teller, folder: &Path) -> anyhow::Result<Told> {
-    let mantlet = mantlet_binary::find_or_build(args.mantlet.clone()).await?;
+async fn tell(args: &StoryArgs, teller: &Teller, mantlet: &Path, folder: &Path) -> anyhow::Result<Told> {
     teller.heading("Setting up");
-    let pki = pki::create(&mantlet, folder).await.context("the PKI is not made")?;
+    let pki = pki::create(mantlet, folder).await.context("the PKI is not made")?;
     teller.note(&format!("A closed PKI for spiffe://{}, made with mantlet ca.", pki::TRUST_DOMAIN));
-    let market = Market::start(&mantlet, pki, folder).await?;
+    let market = Market::start(mantlet, pki, folder).await?;
     introduce(&market, teller, folder);
 
     let mut story = Story::default();

@@ -12,7 +12,7 @@ use tokio::process::Command;
 /// Under `cargo run` Cargo is asked every time, since only it knows whether the program is up to date.
 pub(crate) async fn find_or_build(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
     if let Some(named) = named {
-        return named.canonicalize().with_context(|| format!("--mantlet {}: there is no such file", named.display()));
+        return named.canonicalize().with_context(|| format!("--mantlet {} cannot be used", named.display()));
     }
     let own = env::current_exe().context("this program does not know where it is")?;
     let folder = own.parent().context("this program is in no folder")?;

@@ -145,6 +145,12 @@ impl Teller {
                 .map(|attack| vec![attack.name.to_owned(), shortened(&attack.seen), good(!attack.problems.is_empty())]),
         );
         self.table(&["what", "seen", "as it should be"], rows);
+        let (hops, attacks) = (story.steps.len(), story.attacks.len());
+        let verdict = match story.problems().len() {
+            0 => self.green(&format!("{hops} hops verified, {attacks} attacks in vain.")),
+            problems => self.red(&format!("{problems} things are not as they should be.")),
+        };
+        self.line(&format!("\n  {verdict}"));
     }
 
     /// The end of the story on standard output for another program.

@@ -97,7 +97,7 @@ async fn handshake(
     reason: &str,
 ) -> anyhow::Result<Attack> {
     let tls = client::tls(&market.pki, credentials)?;
-    let attempt = Attempt::over_tls(&market.ad_service, tls).await?;
+    let attempt = Attempt::over_tls(&market.ad_service, flow::TARGET, tls).await?;
     let expected = "the handshake fails; the service hears nothing";
     let mut attack = attempt.attack(name, tried, expected, reason).await;
     if let Ok(answer) = &attempt.exchange.answer {
@@ -109,7 +109,7 @@ async fn handshake(
 /// A good certificate of somebody who is not on the allow list.
 async fn wrong_identity(market: &Market) -> anyhow::Result<Attack> {
     let tls = client::tls(&market.pki, Some(&market.pki.gateway))?;
-    let attempt = Attempt::over_tls(&market.user_service, tls).await?;
+    let attempt = Attempt::over_tls(&market.user_service, "/users/preview?ids=1", tls).await?;
     let tried = "the gateway calls UserService, which only AdService may";
     let expected = "403; the service hears nothing";
     let mut attack = attempt.attack("wrong identity", tried, expected, "not_on_allow_list").await;
@@ -190,8 +190,8 @@ struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    async fn over_tls(target: &'a Guarded, tls: Arc<ClientConfig>) -> anyhow::Result<Self> {
-        let get = Get::new(flow::TARGET);
+    async fn over_tls(target: &'a Guarded, path: &str, tls: Arc<ClientConfig>) -> anyhow::Result<Self> {
+        let get = Get::new(path);
         let mark = target.sidecar.process.mark();
         let exchange = client::over_tls(target.inbound, tls, &get).await?;
         Ok(Self { target, mark, trace: get.trace, exchange })

@@ -12,71 +12,85 @@ use crate::pki::spiffe_id;
 use crate::report::Attack;
 use crate::services::CALLER_HEADER;
 
+/// The header in which the sidecar hands the caller's certificate on (RFC 9440).
+const CERTIFICATE_HEADER: &str = "client-cert";
+
 /// Tries every way.
 pub(super) async fn all(market: &Market) -> anyhow::Result<Vec<Attack>> {
     let mut attacks = Vec::new();
-    for (name, headers) in spoofs() {
-        attacks.push(spoofed(market, name, headers).await?);
+    for spoof in spoofs() {
+        attacks.push(with_certificate(market, spoof).await?);
     }
-    attacks.push(spoofed_through_the_gateway(market).await?);
+    attacks.push(through_the_gateway(market).await?);
     Ok(attacks)
 }
 
-/// Ways to tell the service another name than the certificate's.
-fn spoofs() -> Vec<(&'static str, Vec<(&'static str, String)>)> {
-    let boss = || spiffe_id("administrator");
+/// A way to tell the service another name than the certificate's.
+struct Spoof {
+    name: &'static str,
+    tried: &'static str,
+    headers: Vec<(&'static str, String)>,
+}
+
+fn spoofs() -> [Spoof; 5] {
+    let other = || spiffe_id("administrator");
     let certificate = || format!(":{}:", STANDARD.encode(b"a certificate of somebody else"));
-    vec![
-        ("spoofed x-mantlet-peer", vec![("x-mantlet-peer", boss())]),
-        ("spoofed x-mantlet-peer, twice", vec![("x-mantlet-peer", boss()), ("x-mantlet-peer", spiffe_id("gateway"))]),
-        (
-            "spoofed certificate headers",
-            vec![
+    let forwarded = || format!("URI={}", other());
+    [
+        Spoof {
+            name: "spoofed x-mantlet-peer",
+            tried: "send x-mantlet-peer with the administrator's name",
+            headers: vec![("x-mantlet-peer", other())],
+        },
+        Spoof {
+            name: "spoofed x-mantlet-peer, twice",
+            tried: "send x-mantlet-peer with the administrator's name and once more with the gateway's",
+            headers: vec![("x-mantlet-peer", other()), ("x-mantlet-peer", spiffe_id("gateway"))],
+        },
+        Spoof {
+            name: "spoofed certificate headers",
+            tried: "send client-cert, client-cert-chain and x-forwarded-client-cert of somebody else",
+            headers: vec![
                 ("client-cert", certificate()),
                 ("client-cert-chain", certificate()),
-                ("x-forwarded-client-cert", format!("URI={}", boss())),
+                ("x-forwarded-client-cert", forwarded()),
             ],
-        ),
-        (
-            "identity removed through Connection",
-            vec![("connection", "x-mantlet-peer, client-cert".into()), ("x-mantlet-peer", boss())],
-        ),
-        (
-            "look-alikes with underscores",
-            vec![
-                ("x_mantlet_peer", boss()),
-                ("x_mantlet-peer", boss()),
+        },
+        Spoof {
+            name: "identity named in Connection",
+            tried: "send Connection: x-mantlet-peer, client-cert, so that the sidecar drops what it set itself",
+            headers: vec![("connection", "x-mantlet-peer, client-cert".into()), ("x-mantlet-peer", other())],
+        },
+        Spoof {
+            name: "look-alikes with underscores",
+            tried: "send x_mantlet_peer, x_mantlet-peer, client_cert and x_forwarded_client_cert",
+            headers: vec![
+                ("x_mantlet_peer", other()),
+                ("x_mantlet-peer", other()),
                 ("client_cert", certificate()),
-                ("x_forwarded_client_cert", format!("URI={}", boss())),
+                ("x_forwarded_client_cert", forwarded()),
             ],
-        ),
+        },
     ]
 }
 
-/// The gateway's own certificate, with headers that name somebody else: the answer may come, the lie may not.
-async fn spoofed(market: &Market, name: &'static str, headers: Vec<(&'static str, String)>) -> anyhow::Result<Attack> {
+/// The gateway's own certificate, with headers that name somebody else.
+async fn with_certificate(market: &Market, Spoof { name, tried, headers }: Spoof) -> anyhow::Result<Attack> {
     let tls = client::tls(&market.pki, Some(&market.pki.gateway))?;
     let get = headers.into_iter().fold(Get::new(flow::TARGET), |get, (name, value)| get.with(name, value));
-    let tried = format!("with the gateway's certificate, send {}", header_names(&get));
     let exchange = client::over_tls(market.ad_service.inbound, tls, &get).await?;
-    judge_spoof(market, name, tried, &get, &exchange).await
+    judge(market, name, format!("with the gateway's certificate, {tried}"), &get, &exchange).await
 }
 
 /// The same from the client before the gateway, whose sidecar takes plain text.
-async fn spoofed_through_the_gateway(market: &Market) -> anyhow::Result<Attack> {
-    let name = "spoofed identity from the client";
+async fn through_the_gateway(market: &Market) -> anyhow::Result<Attack> {
     let get = Get::new(flow::TARGET).with("x-mantlet-peer", spiffe_id("administrator"));
-    let tried = format!("through the gateway's sidecar, send {}", header_names(&get));
+    let tried = "through the gateway's sidecar, send x-mantlet-peer with the administrator's name".to_owned();
     let exchange = client::plain(market.gateway_to_ads, &get).await?;
-    judge_spoof(market, name, tried, &get, &exchange).await
+    judge(market, "spoofed identity from the client", tried, &get, &exchange).await
 }
 
-fn header_names(get: &Get) -> String {
-    let headers: Vec<_> = get.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-    headers.join("; ")
-}
-
-async fn judge_spoof(
+async fn judge(
     market: &Market,
     name: &'static str,
     tried: String,
@@ -100,9 +114,13 @@ async fn judge_spoof(
                 attack.problems.push("the service answered, but has logged no such request".into());
                 return Ok(attack);
             };
-            attack.seen = format!("the service was told {}", summary_of(&told));
-            let certificate = client::certificates(&market.pki.gateway.certificate)?;
-            attack.problems = lies(&told, &truth, certificate.first().map_or(&[][..], |leaf| leaf.as_ref()));
+            let chain = client::certificates(&market.pki.gateway.certificate)?;
+            attack.problems = lies(&told, &truth, chain.first().map_or(&[][..], |leaf| leaf.as_ref()));
+            attack.seen = if attack.problems.is_empty() {
+                format!("the service was told {truth} and its certificate alone")
+            } else {
+                format!("the service was told {}", summary_of(&told))
+            };
         }
         // To refuse such a request is as good, as long as the service does not hear of it.
         Ok(answer) if answer.status.is_client_error() => attack.expect_unheard(&market.ad_service.app, &get.trace),
@@ -137,18 +155,19 @@ fn summary_of(told: &[(String, String)]) -> String {
 
 /// What the service was told beyond the truth, or short of it.
 fn lies(told: &[(String, String)], truth: &str, certificate: &[u8]) -> Vec<String> {
+    let certificate = STANDARD.encode(certificate);
     let mut problems = Vec::new();
-    let peers: Vec<_> =
-        told.iter().filter(|(name, _)| name == CALLER_HEADER).map(|(_, value)| value.as_str()).collect();
-    if peers != [truth] {
-        problems.push(format!("{CALLER_HEADER} is {peers:?} instead of {truth} alone"));
+    let values = |wanted: &str| -> Vec<&str> {
+        told.iter().filter(|(name, _)| name == wanted).map(|(_, value)| value.trim_matches(':')).collect()
+    };
+    if values(CALLER_HEADER) != [truth] {
+        problems.push(format!("{CALLER_HEADER} is {:?} instead of {truth} alone", values(CALLER_HEADER)));
     }
-    for (name, value) in told.iter().filter(|(name, _)| name != CALLER_HEADER) {
-        let true_certificate = name == "client-cert" && value.trim_matches(':') == STANDARD.encode(certificate);
-        if !true_certificate {
-            problems.push(format!("the service was told {name}: {value}"));
-        }
+    if values(CERTIFICATE_HEADER) != [certificate] {
+        problems.push(format!("{CERTIFICATE_HEADER} is {:?} instead of the true one", values(CERTIFICATE_HEADER)));
     }
+    let others = told.iter().filter(|(name, _)| name != CALLER_HEADER && name != CERTIFICATE_HEADER);
+    problems.extend(others.map(|(name, value)| format!("the service was told {name}: {value}")));
     problems
 }
 
@@ -169,11 +188,12 @@ mod tests {
     #[test]
     fn a_second_name_a_look_alike_and_another_certificate_are_lies() {
         for lie in [
-            told(&[]),
-            told(&[("x-mantlet-peer", "spiffe://a/other")]),
-            told(&[("x-mantlet-peer", "spiffe://a/b"), ("x-mantlet-peer", "spiffe://a/b")]),
-            told(&[("x-mantlet-peer", "spiffe://a/b"), ("x_mantlet_peer", "spiffe://a/b")]),
+            told(&[("client-cert", ":AQI=:")]),
+            told(&[("x-mantlet-peer", "spiffe://a/other"), ("client-cert", ":AQI=:")]),
+            told(&[("x-mantlet-peer", "spiffe://a/b"), ("x-mantlet-peer", "spiffe://a/b"), ("client-cert", ":AQI=:")]),
+            told(&[("x-mantlet-peer", "spiffe://a/b"), ("x_mantlet_peer", "spiffe://a/b"), ("client-cert", ":AQI=:")]),
             told(&[("x-mantlet-peer", "spiffe://a/b"), ("client-cert", ":AQM=:")]),
+            told(&[("x-mantlet-peer", "spiffe://a/b")]),
         ] {
             assert_eq!(lies(&lie, "spiffe://a/b", &[1, 2]).len(), 1, "{lie:?}");
         }

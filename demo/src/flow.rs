@@ -124,8 +124,8 @@ fn proof(step: &mut Step, seen: Option<PeerSeen>, holder: &End, what: &str) {
     };
     let PeerSeen { name, serial, issuer } = seen;
     step.verified.push(Fact::new(what, &name));
-    step.verified.push(Fact::new("  with the certificate", format!("serial {serial}, not after {}", own.not_after)));
-    step.verified.push(Fact::new("  issued by", issuer.unwrap_or_else(|| "not told".into())));
+    step.verified.push(Fact::new("with the certificate", format!("serial {serial}, not after {}", own.not_after)));
+    step.verified.push(Fact::new("issued by", issuer.unwrap_or_else(|| "not told".into())));
     for name in [&name, &own.name].into_iter().filter(|name| **name != expected) {
         step.problems.push(format!("the peer is {name}, not {expected}"));
     }

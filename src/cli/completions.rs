@@ -17,9 +17,9 @@ pub(super) struct Args {
     shell: Shell,
 }
 
-pub(super) fn execute(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) fn execute(Args { shell }: Args) -> anyhow::Result<ExitCode> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut CommandLine::command(), "mantlet", &mut script);
+    clap_complete::generate(shell, &mut CommandLine::command(), "mantlet", &mut script);
     std::io::stdout().write_all(&script)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -73,7 +73,7 @@ impl Config {
         }
         String::from_utf8(bytes).map_err(|error| {
             let valid = error.utf8_error().valid_up_to();
-            let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
+            let line = error.as_bytes()[..valid].split(|byte| *byte == b'\n').count();
             unreadable(format!("is not UTF-8 text: line {line} holds other bytes"), "save it as UTF-8")
         })
     }
@@ -145,7 +145,7 @@ pub(super) fn read(root: &mut TableReader<'_, '_, '_>, path: &Path) -> (Option<C
 }
 
 /// A section that may be absent, but must be usable where it is present: an unusable one never passes for an absent one.
-#[allow(clippy::option_option)]
+#[expect(clippy::option_option, reason = "absent and unusable are two things")]
 fn optional<T>(section: Option<Option<T>>) -> Option<Option<T>> {
     match section {
         None => Some(None),

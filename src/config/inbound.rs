@@ -4,7 +4,7 @@ use crate::identity::PeerPattern;
 use crate::net::Address;
 
 use super::Located;
-use super::listeners::{Claims, LISTEN_REMEDY, read_name, refuse_under_tcp};
+use super::listeners::{Claims, LISTEN_REMEDY, read_address, read_name, refuse_under_tcp};
 use super::reader::TableReader;
 
 /// One inbound listener.
@@ -115,7 +115,7 @@ pub(super) const PATTERN_REMEDY: &str =
 
 pub(super) fn read(t: &mut TableReader<'_, '_, '_>, claims: &mut Claims) -> Option<Inbound> {
     let name = read_name(t, claims);
-    let listen = t.parsed("listen", LISTEN_REMEDY);
+    let listen = read_address(t, "listen", LISTEN_REMEDY);
     t.require("listen", "say where peers connect, such as listen = \"0.0.0.0:8443\"");
     claims.listen(t.title(), listen.as_ref(), true);
     let forward_to = read_forward_to(t, claims);
@@ -151,10 +151,10 @@ pub(super) fn read(t: &mut TableReader<'_, '_, '_>, claims: &mut Claims) -> Opti
 }
 
 fn read_forward_to(t: &mut TableReader<'_, '_, '_>, claims: &mut Claims) -> Option<Located<Address>> {
-    let forward_to = t.parsed::<Address>("forward_to", "write the service's address, such as \"127.0.0.1:8080\"");
+    let forward_to = read_address(t, "forward_to", "write the service's address, such as \"127.0.0.1:8080\"");
     t.require("forward_to", "say where the service listens, such as forward_to = \"127.0.0.1:8080\"");
-    let waiver = t.boolean("unsafe_forward_to");
-    let waived = waiver.as_ref().is_some_and(|waiver| waiver.value);
+    let option = t.boolean("unsafe_forward_to");
+    let waived = option.as_ref().is_some_and(|option| option.value);
     let forward_to = forward_to?;
     let (thing, address) = (t.thing("forward_to"), &forward_to.value);
     if matches!(address, Address::Tcp(address) if address.port() == 0) {
@@ -166,7 +166,7 @@ fn read_forward_to(t: &mut TableReader<'_, '_, '_>, claims: &mut Claims) -> Opti
         t.rule(Some(forward_to.span.clone()), message, remedy);
     } else if address.is_loopback() && waived {
         let message = format!("{} is true, but \"{address}\" is on loopback", t.thing("unsafe_forward_to"));
-        t.warn(waiver.map(|waiver| waiver.span), message, "remove it");
+        t.warn(option.map(|option| option.span), message, "remove it");
     }
     claims.target(&thing, &forward_to);
     Some(forward_to)

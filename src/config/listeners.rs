@@ -8,6 +8,9 @@ use crate::net::{Address, Endpoint, Host};
 use super::Located;
 use super::reader::TableReader;
 
+/// The most bytes of a Unix socket's path on Linux (unix(7)), without the closing zero.
+const MAX_SOCKET_PATH: usize = 107;
+
 /// What to write where a local address is none.
 pub(super) const LISTEN_REMEDY: &str = "write IP:PORT such as \"127.0.0.1:9001\", or \"unix:/PATH\"";
 
@@ -99,6 +102,25 @@ impl Claims {
     }
 }
 
+/// A local address that the system can take; `remedy` is for one that is ill-formed.
+pub(super) fn read_address(
+    t: &mut TableReader<'_, '_, '_>,
+    key: &'static str,
+    remedy: &str,
+) -> Option<Located<Address>> {
+    let address = t.parsed::<Address>(key, remedy)?;
+    if let Address::Unix(path) = &address.value {
+        let length = path.as_os_str().len();
+        if length > MAX_SOCKET_PATH {
+            let message =
+                format!("{} names a socket of {length} bytes: expected at most {MAX_SOCKET_PATH}", t.thing(key));
+            t.error(Some(address.span), message, "choose a shorter path, such as \"unix:/run/app.sock\"");
+            return None;
+        }
+    }
+    Some(address)
+}
+
 /// The listener's name; required.
 pub(super) fn read_name(t: &mut TableReader<'_, '_, '_>, claims: &mut Claims) -> Option<Located<String>> {
     let name = t.string("name");
@@ -122,10 +144,10 @@ pub(super) fn read_plaintext_listen(
     example: &str,
     risk: &str,
 ) -> Option<Located<Address>> {
-    let listen = t.parsed::<Address>("listen", LISTEN_REMEDY);
+    let listen = read_address(t, "listen", LISTEN_REMEDY);
     t.require("listen", &format!("say where, such as listen = {example:?}"));
-    let waiver = t.boolean("unsafe_listen");
-    let waived = waiver.as_ref().is_some_and(|waiver| waiver.value);
+    let option = t.boolean("unsafe_listen");
+    let waived = option.as_ref().is_some_and(|option| option.value);
     let listen = listen?;
     if !listen.value.is_loopback() && !waived {
         let message = format!("{} is \"{}\", off loopback and in plaintext: {risk}", t.thing("listen"), listen.value);
@@ -133,7 +155,7 @@ pub(super) fn read_plaintext_listen(
         t.rule(Some(listen.span.clone()), message, remedy);
     } else if listen.value.is_loopback() && waived {
         let message = format!("{} is true, but \"{}\" is on loopback", t.thing("unsafe_listen"), listen.value);
-        t.warn(waiver.map(|waiver| waiver.span), message, "remove it");
+        t.warn(option.map(|option| option.span), message, "remove it");
     }
     Some(listen)
 }

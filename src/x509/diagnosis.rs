@@ -63,22 +63,24 @@ fn count_steps(issuer: &[u8], pool: &[EndEntityCert<'_>], used: &mut [bool], dep
 pub(super) fn unparsed(error: &Error, der: &[u8], subject: &str) -> RefusalReason {
     match error {
         Error::UnsupportedCriticalExtension => {
-            RefusalReason::CriticalExtension { subject: subject.to_owned(), extension: unknown_critical(der) }
+            RefusalReason::CriticalExtension { subject: subject.to_owned(), extension: unknown_critical_text(der) }
         }
         Error::UnsupportedCertVersion => RefusalReason::Malformed { detail: "it is not version 3".to_owned() },
         error => RefusalReason::Malformed { detail: error.to_string() },
     }
 }
 
+fn unknown_critical_text(der: &[u8]) -> String {
+    X509Certificate::from_der(der)
+        .map_or_else(|_| String::new(), |(_, certificate)| unknown_critical(&certificate).join(", "))
+}
+
 /// The critical extensions that webpki does not process, by object identifier.
-fn unknown_critical(der: &[u8]) -> String {
+pub(super) fn unknown_critical(certificate: &X509Certificate<'_>) -> Vec<String> {
     const PROCESSED: [&str; 6] = ["2.5.29.15", "2.5.29.17", "2.5.29.19", "2.5.29.30", "2.5.29.31", "2.5.29.37"];
-    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
-        return "of unknown identifier".to_owned();
-    };
     let critical = certificate.extensions().iter().filter(|extension| extension.critical);
     let unknown = critical.map(|extension| extension.oid.to_id_string()).filter(|oid| !PROCESSED.contains(&&**oid));
-    unknown.collect::<Vec<_>>().join(", ")
+    unknown.collect()
 }
 
 /// The reason behind webpki's error, with the certificate that it is most likely about.
@@ -201,16 +203,16 @@ impl<'a> Chain<'a> {
 
     fn too_long(&self) -> RefusalReason {
         let above = self.links.iter().enumerate().skip(1);
-        let limited = above.filter_map(|(position, (facts, _))| {
+        let mut limited = above.filter_map(|(position, (facts, _))| {
             let limit = usize::try_from(facts.path_len?).ok()?;
             (position - 1 > limit).then(|| (limit, facts.info.title()))
         });
-        let (limit, by) = limited.last().unwrap_or((0, "a CA of the path".to_owned()));
+        let (limit, by) = limited.next_back().unwrap_or((0, "a CA of the path".to_owned()));
         RefusalReason::PathTooLong { limit, by }
     }
 
     fn critical_extension(&self) -> RefusalReason {
-        let found = self.links.iter().map(|(facts, der)| (facts.info.title(), unknown_critical(der)));
+        let found = self.links.iter().map(|(facts, der)| (facts.info.title(), unknown_critical_text(der)));
         let (subject, extension) = found
             .into_iter()
             .find(|(_, extension)| !extension.is_empty())
@@ -224,12 +226,13 @@ fn is_signed_by(der: &[u8], issuer: &[u8]) -> bool {
         .is_ok_and(|signed| super::signature::verify(&signed, &CertificateDer::from(issuer)).is_ok())
 }
 
-struct AlgorithmName {
-    text: String,
+/// A signature algorithm as people know it.
+pub(super) struct AlgorithmName {
+    pub(super) text: String,
     is_accepted: bool,
 }
 
-fn signature_algorithm_name(oid: &str) -> AlgorithmName {
+pub(super) fn signature_algorithm_name(oid: &str) -> AlgorithmName {
     let (text, is_accepted) = match oid {
         "1.2.840.10045.4.3.2" => ("ECDSA and SHA-256", true),
         "1.2.840.10045.4.3.3" => ("ECDSA and SHA-384", true),

@@ -225,7 +225,9 @@ pub(super) fn issuer_key(spki: &[u8], subject: &[u8]) -> IssuerKey {
 
 pub(super) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
-    parts.iter().for_each(|part| context.update(part));
+    for part in parts {
+        context.update(part);
+    }
     let mut octets = [0; 32];
     octets.copy_from_slice(context.finish().as_ref());
     octets

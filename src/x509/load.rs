@@ -92,7 +92,7 @@ impl Loader {
     /// The certificates among the blocks; none, or one that is malformed, is fatal.
     fn certificates(&mut self, part: MaterialPart, path: &Path, blocks: &[Block]) -> Vec<Known> {
         let mut known = Vec::new();
-        let certificates = blocks.iter().filter(|block| is_certificate(block));
+        let certificates = blocks.iter().filter(|block| block.is_certificate());
         for (block, position) in certificates.zip(1..) {
             let der = CertificateDer::from(block.der.to_vec());
             match read_certificate(&der) {
@@ -103,7 +103,7 @@ impl Loader {
                 }
             }
         }
-        if !blocks.iter().any(is_certificate) {
+        if !blocks.iter().any(Block::is_certificate) {
             let found = pem::contents(blocks);
             let message = format!("{}: holds no certificate: found {found}, expected CERTIFICATE", path.display());
             self.fatal(part, message, "name a PEM file of certificates");
@@ -363,10 +363,6 @@ impl Loader {
             }
         }
     }
-}
-
-fn is_certificate(block: &Block) -> bool {
-    matches!(block.label.as_str(), "CERTIFICATE" | "X509 CERTIFICATE")
 }
 
 /// Reads a certificate with both parsers, so that one that verification could not read is found when it is loaded.

@@ -8,6 +8,7 @@ mod algorithms;
 mod candidate;
 mod certificate;
 mod crl;
+mod details;
 mod diagnosis;
 mod distinguished_name;
 mod facts;
@@ -25,6 +26,7 @@ mod sources;
 
 pub use certificate::{CertificateInfo, MalformedCertificate};
 pub use crl::CrlInfo;
+pub use details::{CertificateDetails, CertificateFile, CertificateFileError};
 pub use instant::Instant;
 pub use material::{MaterialPart, MaterialProblem, MaterialSources, RevocationSources, TrustMaterial};
 pub use names::proves_name;

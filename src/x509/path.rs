@@ -125,13 +125,13 @@ impl TrustMaterial {
         revocation: RevocationCheck,
     ) -> Result<VerifiedPath, Box<Refusal>> {
         let facts = Facts::read(end_entity)
-            .map_err(|error| refusal(None, RefusalReason::Malformed { detail: error.detail }))?;
+            .map_err(|error| Box::new(refusal(None, RefusalReason::Malformed { detail: error.detail })))?;
         match self.judge(end_entity, &facts, intermediates, usage, now, revocation) {
             Ok((intermediates, anchor)) => {
                 let anchor = self.anchors[anchor].clone();
                 Ok(VerifiedPath { end_entity: facts.info, intermediates, anchor })
             }
-            Err(reason) => Err(refusal(Some(facts.info), reason)),
+            Err(reason) => Err(Box::new(refusal(Some(facts.info), reason))),
         }
     }
 
@@ -207,6 +207,6 @@ fn end_entity_rules(facts: &Facts) -> Result<(), RefusalReason> {
     facts.identity_fault.clone().map_or(Ok(()), Err)
 }
 
-fn refusal(certificate: Option<CertificateInfo>, reason: RefusalReason) -> Box<Refusal> {
-    Box::new(Refusal { certificate: certificate.map(Box::new), reason })
+fn refusal(certificate: Option<CertificateInfo>, reason: RefusalReason) -> Refusal {
+    Refusal { certificate: certificate.map(Box::new), reason }
 }

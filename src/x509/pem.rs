@@ -28,6 +28,12 @@ pub(super) struct Block {
     pub(super) is_encrypted: bool,
 }
 
+impl Block {
+    pub(super) fn is_certificate(&self) -> bool {
+        matches!(self.label.as_str(), "CERTIFICATE" | "X509 CERTIFICATE")
+    }
+}
+
 /// Why a file gave no blocks.
 #[derive(Debug, Error)]
 pub(super) enum PemError {

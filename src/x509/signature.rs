@@ -10,7 +10,7 @@ use super::algorithms::SIGNATURE_ALGORITHMS;
 pub(super) struct Signed<'a> {
     /// What is signed, tag and length included.
     pub(super) tbs: &'a [u8],
-    /// The content of the AlgorithmIdentifier.
+    /// The content of the `AlgorithmIdentifier`.
     algorithm: &'a [u8],
     signature: &'a [u8],
 }

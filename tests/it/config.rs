@@ -206,6 +206,7 @@ fn bad_inbounds() -> Vec<(&'static str, String)> {
         ("no listen", with(&[("listen = \"0.0.0.0:8443\"", "")])),
         ("a listen without an address", with(&[("\"0.0.0.0:8443\"", "\":8443\"")])),
         ("a relative socket", with(&[("\"127.0.0.1:8080\"", "\"unix:app.sock\"")])),
+        ("a socket too long", with(&[("127.0.0.1:8080", &format!("unix:/{}", "run/".repeat(27)))])),
         ("no forward_to", with(&[("forward_to = \"127.0.0.1:8080\"", "")])),
         ("a service off loopback", with(&[("\"127.0.0.1:8080\"", "\"10.0.0.7:8080\"")])),
         ("a service on port 0", with(&[("\"127.0.0.1:8080\"", "\"127.0.0.1:0\"")])),

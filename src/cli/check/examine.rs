@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::config::{Config, Inspection, MaterialSections, Problem, Problems};
-use crate::x509::{MaterialPart, MaterialProblem, MaterialSources, TrustMaterial};
+use crate::x509::{Instant, MaterialPart, MaterialProblem, MaterialSources, TrustMaterial};
 
-use super::outcome::{Outcome, moment, span_of_time};
+use super::outcome::{Outcome, span_of_time};
 
 /// Examines a file and what it names. `fail_within` makes an error of what ends so soon.
 pub(super) fn examine(file: &Path, fail_within: Option<Duration>, now: SystemTime) -> Outcome {
@@ -21,7 +21,7 @@ pub(super) fn examine(file: &Path, fail_within: Option<Duration>, now: SystemTim
     let mut material = None;
     if let Some(sections) = sections {
         let sources = MaterialSources::new(&sections.identity, &sections.trust, sections.revocation.as_ref());
-        let findings = match TrustMaterial::load(&sources) {
+        let findings = match TrustMaterial::load_at(&sources, now) {
             Ok((loaded, findings)) => {
                 material = Some(loaded);
                 findings
@@ -70,14 +70,21 @@ fn ends_within(
     let anchors = material.anchors.iter().map(|anchor| {
         let remedy = "add the next trust anchor beside it, and reissue what it signed";
         let span = place.map(|path| path.span.clone());
-        (span, format!("the trust anchor {:?}", anchor.subject), anchor.not_after, remedy)
+        (span, format!("the trust anchor {:?}", anchor.title()), anchor.not_after, remedy)
+    });
+    let crls = material.crls().map(|crl| {
+        let source = sections.revocation.iter().flat_map(|one| &one.sources).find(|path| path.value == crl.source);
+        let span = source.map(|path| path.span.clone());
+        let remedy = "issue a new one, as \"mantlet ca crl\" does";
+        (span, format!("the CRL of {:?}", crl.issuer), crl.next_update, remedy)
     });
     own.chain(anchors)
+        .chain(crls)
         .filter(|(_, _, end, _)| end.duration_since(now).unwrap_or_default() < within)
         .map(|(span, thing, end, remedy)| {
             let message = format!(
                 "{thing} ends on {}, {}: expected it to last for {} or longer",
-                moment(end),
+                Instant(end),
                 span_of_time(now, end),
                 humantime::format_duration(within),
             );

@@ -29,9 +29,9 @@ pub(super) struct Args {
     fail_within: Option<Duration>,
 }
 
-pub(super) fn execute(args: Args) -> anyhow::Result<ExitCode> {
-    let outcome = examine(&args.file, args.fail_within, SystemTime::now());
-    let output = if args.json { format!("{:#}\n", outcome.to_json()) } else { outcome.to_text(wants_colors()) };
+pub(super) fn execute(Args { file, json, fail_within }: Args) -> anyhow::Result<ExitCode> {
+    let outcome = examine(&file, fail_within, SystemTime::now());
+    let output = if json { format!("{:#}\n", outcome.to_json()) } else { outcome.to_text(wants_colors()) };
     stdout().write_all(output.as_bytes())?;
     let code = if outcome.is_good() { ExitCode::SUCCESS } else { ExitCode::from(exit_code::FAILED) };
     Ok(code)

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Config, Inbound, Outbound, Problem, Problems};
 use crate::identity::PeerPattern;
-use crate::x509::{CertificateInfo, TrustMaterial};
+use crate::x509::{CertificateInfo, Instant, TrustMaterial};
 
 /// Everything that is known of a file.
 pub(super) struct Outcome {
@@ -38,12 +38,16 @@ impl Outcome {
     fn summary(&self, config: &Config) -> String {
         let mut rows: Vec<(&str, String)> = Vec::new();
         if let Some(own) = self.material.as_ref().and_then(|material| material.own.as_ref()) {
-            let end = own.not_after;
-            rows.push(("identity", format!("{}, ends on {}, {}", own.names, moment(end), span_of_time(self.now, end))));
+            rows.push(("identity", self.ending(&own.names.to_string(), own.not_after)));
         }
         if let Some(material) = &self.material {
-            let subjects: Vec<&str> = material.anchors.iter().map(|anchor| anchor.subject.as_str()).collect();
-            rows.push(("trust", subjects.join("; ")));
+            rows.extend(
+                material.anchors.iter().map(|anchor| ("anchor", self.ending(&anchor.title(), anchor.not_after))),
+            );
+            rows.extend(material.crls().map(|crl| {
+                let title = format!("{}, {} revoked", crl.issuer, crl.entries);
+                ("CRL", self.ending(&title, crl.next_update))
+            }));
         }
         rows.extend(config.inbound.iter().map(|inbound| ("inbound", inbound_line(inbound))));
         rows.extend(config.outbound.iter().map(|outbound| ("outbound", outbound_line(outbound))));
@@ -54,7 +58,11 @@ impl Outcome {
         })
     }
 
-    /// One object; see the command line's reference for its fields.
+    fn ending(&self, title: &str, end: SystemTime) -> String {
+        format!("{title}, ends on {}, {}", Instant(end), span_of_time(self.now, end))
+    }
+
+    /// One object: `file`, `ok`, `problems`, `identity` and `listeners`. What is not known is null or empty.
     pub(super) fn to_json(&self) -> Value {
         json!({
             "file": self.problems.path.display().to_string(),
@@ -79,14 +87,6 @@ impl Outcome {
             "remedy": problem.remedy,
         })
     }
-}
-
-/// A moment in UTC to the second, as RFC 3339 writes it.
-pub(super) fn moment(time: SystemTime) -> String {
-    let mut text = String::new();
-    // Only years after 9999 cannot be written, which a certificate cannot hold either.
-    let _ = write!(text, "{}", humantime::format_rfc3339_seconds(time));
-    text
 }
 
 /// `in 3days 2h`, `41m ago`: to the two largest units.
@@ -139,8 +139,9 @@ fn identity_to_json(own: &CertificateInfo) -> Value {
         "subject": own.subject,
         "issuer": own.issuer,
         "serial": own.serial.to_string(),
-        "not_before": moment(own.not_before),
-        "not_after": moment(own.not_after),
+        "fingerprint_sha256": own.fingerprint_hex(),
+        "not_before": Instant(own.not_before).to_string(),
+        "not_after": Instant(own.not_after).to_string(),
     })
 }
 

@@ -20,7 +20,7 @@ use crate::x509::{CrlInfo, SerialNumber};
 use super::serials::Serials;
 
 /// How far `thisUpdate` may lie ahead: the clocks of a CA and ours differ a little.
-const MAX_SKEW: Duration = Duration::from_mins(5);
+const MAX_SKEW: Duration = Duration::from_secs(5 * 60);
 
 const CRL_NUMBER: &[u8] = &[0x55, 0x1d, 0x14];
 const ISSUING_DISTRIBUTION_POINT: &[u8] = &[0x55, 0x1d, 0x1c];
@@ -185,7 +185,7 @@ fn issuer_title(tlv: &[u8]) -> String {
     X509Name::from_der(tlv).map_or_else(|_| "an ill-formed name".to_owned(), |(_, name)| rfc4514(&name))
 }
 
-/// The fields of the TBSCertList that webpki checks but does not give away (RFC 5280 section 5.1.2).
+/// The fields of the `TBSCertList` that webpki checks but does not give away (RFC 5280 section 5.1.2).
 struct Fields<'a> {
     /// The content of the issuer name.
     issuer: &'a [u8],

@@ -111,9 +111,7 @@ pub(crate) fn tls(pki: &Pki, credentials: Option<&Credentials>) -> anyhow::Resul
     Ok(Arc::new(match credentials {
         None => builder.with_no_client_auth(),
         Some(credentials) => {
-            let key = PrivateKeyDer::from_pem_file(&credentials.private_key)
-                .with_context(|| format!("{} holds no private key", credentials.private_key.display()))?;
-            builder.with_client_auth_cert(certificates(&credentials.certificate)?, key)?
+            builder.with_client_auth_cert(certificates(&credentials.certificate)?, private_key(credentials)?)?
         }
     }))
 }
@@ -123,6 +121,12 @@ pub(crate) fn certificates(path: &std::path::Path) -> anyhow::Result<Vec<Certifi
     CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .with_context(|| format!("{} holds no certificate", path.display()))
+}
+
+/// The key that belongs to the certificates.
+pub(crate) fn private_key(credentials: &Credentials) -> anyhow::Result<PrivateKeyDer<'static>> {
+    PrivateKeyDer::from_pem_file(&credentials.private_key)
+        .with_context(|| format!("{} holds no private key", credentials.private_key.display()))
 }
 
 async fn connect(to: SocketAddr) -> anyhow::Result<TcpStream> {

@@ -15,7 +15,7 @@ use crate::sidecar::{Inbound, Outbound, Plan, Sidecar, free_addresses};
 
 const START_DEADLINE: Duration = Duration::from_secs(20);
 /// Those who are told to stop finish their requests first, but not for ever.
-const STOP_DEADLINE: Duration = Duration::from_secs(5);
+pub(crate) const STOP_DEADLINE: Duration = Duration::from_secs(5);
 const LINE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Everything that runs. Dropping it kills what is still running.
@@ -28,6 +28,8 @@ pub(crate) struct Market {
     /// Where the gateway's outbound side takes plain text for `AdService`.
     pub(crate) gateway_to_ads: SocketAddr,
     pub(crate) logs: PathBuf,
+    mantlet: PathBuf,
+    folder: PathBuf,
 }
 
 /// A service and the sidecar beside it.
@@ -55,7 +57,14 @@ impl Market {
         let user_service = place.user_service().await?;
         let ad_service = place.ad_service(user_service.inbound).await?;
         let (gateway, gateway_to_ads) = place.gateway(ad_service.inbound).await?;
-        Ok(Self { pki, gateway, ad_service, user_service, gateway_to_ads, logs })
+        let (mantlet, folder) = (mantlet.to_owned(), folder.to_owned());
+        Ok(Self { pki, gateway, ad_service, user_service, gateway_to_ads, logs, mantlet, folder })
+    }
+
+    /// Starts one more sidecar, which the caller has to stop.
+    pub(crate) async fn start_sidecar(&self, plan: Plan<'_>) -> anyhow::Result<Sidecar> {
+        let Self { mantlet, pki, folder, logs, .. } = self;
+        Place { mantlet, pki, folder, logs }.start(plan).await
     }
 
     /// Stops everything, the caller before its callee.

@@ -34,6 +34,8 @@ pub(crate) struct Pki {
     pub(crate) user_service: Credentials,
     /// The gateway's name in a certificate of a CA that nobody here trusts.
     pub(crate) foreign: Credentials,
+    /// `AdService`'s name in another certificate of that CA.
+    pub(crate) foreign_ad_service: Credentials,
     /// The gateway's name in a certificate that was good until an hour ago.
     pub(crate) expired: Credentials,
     /// The gateway's name in a certificate whose key was reported stolen.
@@ -64,9 +66,22 @@ pub(crate) async fn create(mantlet: &Path, folder: &Path) -> anyhow::Result<Pki>
 
     let theirs = Authority::init(mantlet, folder.join("foreign-ca")).await?;
     let foreign = theirs.issue("foreign", &issued, &["--spiffe", &gateway_id]).await?;
+    let ads_id = spiffe_id("adservice");
+    let foreign_ad_service =
+        theirs.issue("foreign-adservice", &issued, &[&["--spiffe", &ads_id], &served_here[..]].concat()).await?;
     let expired = ours.expired("expired", &issued, &gateway_id)?;
 
-    Ok(Pki { anchor: ours.certificate(), crl, gateway, ad_service, user_service, foreign, expired, revoked: stolen })
+    Ok(Pki {
+        anchor: ours.certificate(),
+        crl,
+        gateway,
+        ad_service,
+        user_service,
+        foreign,
+        foreign_ad_service,
+        expired,
+        revoked: stolen,
+    })
 }
 
 /// A certificate authority in a folder of its own.

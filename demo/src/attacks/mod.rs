@@ -1,6 +1,7 @@
 //! Attacks on the running flea market, each one held against three witnesses: what the attacker saw, what the sidecar
 //! says, and whether the service noticed anything.
 
+mod impostor;
 mod spoof;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -32,6 +33,7 @@ pub(crate) async fn tell(market: &Market, teller: &Teller, story: &mut Story) ->
     }
     attacks.push(wrong_identity(market).await?);
     attacks.extend(spoof::all(market).await?);
+    attacks.extend(impostor::all(market).await?);
     attacks.push(plain_text(market).await?);
     attacks.push(around_the_sidecar(market).await);
     for (index, attack) in attacks.iter().enumerate() {

@@ -138,13 +138,14 @@ impl Teller {
             format!("{} hops verified", story.steps.iter().filter(|step| step.problems.is_empty()).count()),
             good(story.steps.iter().any(|step| !step.problems.is_empty())),
         ]];
-        rows.extend(
-            story
-                .attacks
-                .iter()
-                .map(|attack| vec![attack.name.to_owned(), shortened(&attack.seen), good(!attack.problems.is_empty())]),
-        );
-        self.table(&["what", "seen", "as it should be"], rows);
+        rows.extend(story.attacks.iter().map(|attack| {
+            vec![
+                attack.name.to_owned(),
+                shortened(attack.reason.as_ref().unwrap_or(&attack.seen)),
+                good(!attack.problems.is_empty()),
+            ]
+        }));
+        self.table(&["what", "refused because, or seen", "as it should be"], rows);
         let (hops, attacks) = (story.steps.len(), story.attacks.len());
         let verdict = match story.problems().len() {
             0 => self.green(&format!("{hops} hops verified, {attacks} attacks in vain.")),
@@ -224,7 +225,7 @@ impl Teller {
 
 /// What fits into a cell of the summary.
 fn shortened(text: &str) -> String {
-    const WIDTH: usize = 70;
+    const WIDTH: usize = 84;
     if text.chars().count() <= WIDTH {
         return text.to_owned();
     }

@@ -143,7 +143,7 @@ async fn around_the_sidecar(market: &Market) -> Attack {
         tried: String::new(),
         expected: "nobody listens there".into(),
         seen: String::new(),
-        reason: Some(format!("none is asked: the service listens on {app} only")),
+        reason: None,
         hint: None,
         problems: Vec::new(),
     };
@@ -157,7 +157,7 @@ async fn around_the_sidecar(market: &Market) -> Attack {
             attack.problems.push(format!("{other} accepts connections"));
             "a connection".into()
         }
-        Err(reason) => reason,
+        Err(reason) => format!("{reason}; the service listens on {app} only"),
     };
     attack
 }

@@ -121,13 +121,30 @@ impl Listener {
             });
         }
     }
+
+    /// Accepts on the caller's runtime, without workers, and gives `take` each connection with its place under the limit.
+    /// Goes on until it is dropped.
+    ///
+    /// # Errors
+    /// Where the socket cannot be registered with the runtime.
+    pub async fn accept_here(
+        &self,
+        limit: &Arc<Semaphore>,
+        mut take: impl FnMut(Stream, OwnedSemaphorePermit),
+    ) -> io::Result<()> {
+        let socket = AcceptingSocket::register(self)?;
+        loop {
+            let (stream, place) = socket.accept_within(limit).await;
+            take(stream, place);
+        }
+    }
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
     if address.is_ipv6() {
-        // `[::]` means IPv6 alone, so that it never shadows a listener on `0.0.0.0` by the system's setting.
-        socket.set_only_v6(true)?;
+        // `[::]` means both families, whatever the system's setting.
+        socket.set_only_v6(false)?;
     }
     socket.set_reuse_address(true)?;
     // Accepted sockets inherit it, which saves a call for each connection.
@@ -189,6 +206,23 @@ impl AcceptingSocket {
             Self::Unix(listener) => Stream::Unix(listener.accept().await?.0),
         })
     }
+
+    /// The next connection, once there is a place for it. Errors are told of and survived.
+    async fn accept_within(&self, limit: &Arc<Semaphore>) -> (Stream, OwnedSemaphorePermit) {
+        let place = Arc::clone(limit).acquire_owned().await.expect("the semaphore is never closed");
+        loop {
+            match self.accept().await {
+                Ok(stream) => return (stream, place),
+                Err(error) if is_of_one_connection(&error) => {
+                    debug!(%error, "a connection was gone before it was accepted");
+                }
+                Err(error) => {
+                    warn!(%error, "cannot accept connections for now");
+                    tokio::time::sleep(REST_AFTER_EXHAUSTION).await;
+                }
+            }
+        }
+    }
 }
 
 async fn accept_loop<F, S>(socket: AcceptingSocket, limit: Arc<Semaphore>, own: &Worker, workers: &Workers, serve: S)
@@ -197,23 +231,12 @@ where
     S: Fn(Arrival) -> F + Clone + Send + 'static,
 {
     loop {
-        let place = Arc::clone(&limit).acquire_owned().await.expect("the semaphore is never closed");
-        match socket.accept().await {
-            Ok(stream) => {
-                let least = workers.least_loaded();
-                if own.load() <= least.load() + TOLERATED_IMBALANCE {
-                    own.spawn(serve(Arrival { stream, place, worker: own.index }));
-                } else {
-                    move_to(least, stream, place, serve.clone());
-                }
-            }
-            Err(error) if is_of_one_connection(&error) => {
-                debug!(%error, "a connection was gone before it was accepted")
-            }
-            Err(error) => {
-                warn!(%error, "cannot accept connections for now");
-                tokio::time::sleep(REST_AFTER_EXHAUSTION).await;
-            }
+        let (stream, place) = socket.accept_within(&limit).await;
+        let least = workers.least_loaded();
+        if own.load() <= least.load() + TOLERATED_IMBALANCE {
+            own.spawn(serve(Arrival { stream, place, worker: own.index }));
+        } else {
+            move_to(least, stream, place, serve.clone());
         }
     }
 }

@@ -28,7 +28,7 @@ pub struct Inbound {
     /// What its connections share.
     pub context: Arc<ListenerContext>,
     /// What a reload may replace while connections live.
-    pub rules: ArcSwap<InboundRules>,
+    pub rules: Arc<ArcSwap<InboundRules>>,
     /// What is carried.
     pub protocol: Protocol,
     /// Makes the handshakes.

@@ -31,7 +31,7 @@ pub struct Outbound {
     /// What its connections share.
     pub context: Arc<ListenerContext>,
     /// The peer, replaced by a reload while connections live.
-    pub upstream: ArcSwap<Upstream>,
+    pub upstream: Arc<ArcSwap<Upstream>>,
     /// What is carried.
     pub protocol: Protocol,
 }

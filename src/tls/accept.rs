@@ -39,6 +39,10 @@ pub struct Acceptor {
     min_version: TlsVersion,
 }
 
+/// Material made ready for an [`Acceptor`].
+#[derive(Debug)]
+pub struct PreparedServer(Arc<ServerConfig>);
+
 impl Acceptor {
     /// # Errors
     /// Where the material has no credential, or one that the TLS library cannot use.
@@ -52,14 +56,17 @@ impl Acceptor {
         Ok(Self { config, client_auth, protocol, min_version })
     }
 
-    /// Makes later handshakes with other material.
+    /// Makes ready for other material without using it yet.
     ///
     /// # Errors
-    /// As [`Acceptor::new`]; the earlier material then stays in use.
-    pub fn replace_material(&self, material: &Arc<TrustMaterial>) -> Result<(), rustls::Error> {
-        let config = server_config(material, self.client_auth, self.protocol, self.min_version)?;
-        self.config.store(Arc::new(config));
-        Ok(())
+    /// As [`Acceptor::new`].
+    pub fn prepare(&self, material: &Arc<TrustMaterial>) -> Result<PreparedServer, rustls::Error> {
+        server_config(material, self.client_auth, self.protocol, self.min_version).map(Arc::new).map(PreparedServer)
+    }
+
+    /// Makes later handshakes with what was prepared.
+    pub fn install(&self, prepared: PreparedServer) {
+        self.config.store(prepared.0);
     }
 
     /// Makes one handshake. A caller that speaks HTTP without TLS gets an answer that says so.

@@ -46,6 +46,10 @@ pub struct Connector {
     min_version: TlsVersion,
 }
 
+/// Material made ready for a [`Connector`].
+#[derive(Debug)]
+pub struct PreparedClient(Arc<ClientConfig>);
+
 impl Connector {
     /// `server_name` is sent to the peer (SNI); what it must prove is `expect` alone.
     ///
@@ -63,13 +67,17 @@ impl Connector {
         Ok(Self { config, expect, server_name, min_version })
     }
 
-    /// Makes later handshakes with other material.
+    /// Makes ready for other material without using it yet.
     ///
     /// # Errors
-    /// As [`Connector::new`]; the earlier material then stays in use.
-    pub fn replace_material(&self, material: &Arc<TrustMaterial>) -> Result<(), rustls::Error> {
-        self.config.store(Arc::new(client_config(material, &self.expect, self.min_version)?));
-        Ok(())
+    /// As [`Connector::new`].
+    pub fn prepare(&self, material: &Arc<TrustMaterial>) -> Result<PreparedClient, rustls::Error> {
+        client_config(material, &self.expect, self.min_version).map(Arc::new).map(PreparedClient)
+    }
+
+    /// Makes later handshakes with what was prepared.
+    pub fn install(&self, prepared: PreparedClient) {
+        self.config.store(prepared.0);
     }
 
     /// The names of which the peer must prove one.

@@ -97,7 +97,7 @@ impl VerifiedPath {
         let expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
         let reason =
             RefusalReason::NameMismatch { expected: expected.join(" or "), found: self.end_entity.names.to_string() };
-        Err(refusal(Some(self.end_entity), reason))
+        Err(Box::new(refusal(Some(self.end_entity), reason)))
     }
 }
 

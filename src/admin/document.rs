@@ -1,0 +1,372 @@
+//! The document at `/status`, for the server that writes it and the command that reads it. Times are RFC 3339.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use crate::proxy::connections::{Live, Phase};
+use crate::proxy::refusals::RefusalRecord;
+use crate::x509::{CertificateInfo, CrlInfo, Instant};
+
+use super::reload::ReloadRecord;
+use super::{AdminState, COMMIT, ListenerStatus, Readiness, VERSION};
+
+/// How many connections are listed one by one.
+const MAX_LISTED: usize = 1000;
+
+/// What a process says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Document {
+    /// The version that runs.
+    pub version: String,
+    /// The commit that it was made from.
+    pub commit: String,
+    /// When it was started.
+    pub started: String,
+    /// For how long it runs.
+    pub uptime_seconds: u64,
+    /// Its configuration file.
+    pub config_file: String,
+    /// Whether it is ready, and why not.
+    #[serde(flatten)]
+    pub readiness: Readiness,
+    /// Its own certificate.
+    pub identity: Option<CertificateEntry>,
+    /// Its trust anchors.
+    pub anchors: Vec<CertificateEntry>,
+    /// Its CRLs.
+    pub revocation: RevocationEntry,
+    /// Its listeners.
+    pub listeners: Vec<ListenerEntry>,
+    /// How many connections with peers are live, listed or not.
+    pub connections_total: usize,
+    /// The oldest of them.
+    pub connections: Vec<ConnectionEntry>,
+    /// The same by peer, all of them.
+    pub peers: Vec<PeerEntry>,
+    /// The last refusals, newest last.
+    pub refusals: Vec<RefusalEntry>,
+    /// How the reloads went.
+    pub reload: ReloadEntry,
+}
+
+/// A certificate in use.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CertificateEntry {
+    /// The first name it proves; absent where it proves none, as is usual for a CA.
+    pub name: Option<String>,
+    /// Its subject.
+    pub subject: String,
+    /// Its serial number.
+    pub serial: String,
+    /// Its issuer.
+    pub issuer: String,
+    /// When it begins.
+    pub not_before: String,
+    /// When it ends.
+    pub not_after: String,
+    /// How long that is from now; negative where it has ended.
+    pub expires_in_seconds: i64,
+    /// SHA-256 of its DER.
+    pub fingerprint: String,
+}
+
+/// What is known of revocation.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RevocationEntry {
+    /// Whether it is checked.
+    pub checked: bool,
+    /// The CRLs in use.
+    pub crls: Vec<CrlEntry>,
+}
+
+/// A CRL in use.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CrlEntry {
+    /// Its issuer.
+    pub issuer: String,
+    /// Its number.
+    pub number: Option<String>,
+    /// When it was issued.
+    pub this_update: String,
+    /// When its successor is due.
+    pub next_update: String,
+    /// How long that is from now; negative where it is overdue.
+    pub next_update_in_seconds: i64,
+    /// How many certificates it lists.
+    pub entries: usize,
+    /// Where it came from.
+    pub source: String,
+}
+
+/// A listener.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ListenerEntry {
+    /// Its name.
+    pub name: String,
+    /// `inbound` or `outbound`.
+    pub direction: String,
+    /// `http` or `tcp`.
+    pub protocol: String,
+    /// The address it is bound to.
+    pub address: String,
+    /// Where it forwards to or connects to.
+    pub target: String,
+    /// The peers allowed or expected.
+    pub peers: Vec<String>,
+}
+
+/// A live connection with a peer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ConnectionEntry {
+    /// Its number, as in the log.
+    pub id: u64,
+    /// Its listener.
+    pub listener: String,
+    /// `inbound` or `outbound`.
+    pub direction: String,
+    /// The peer's identity, or `anonymous`.
+    pub peer: String,
+    /// The peer's address.
+    pub peer_address: String,
+    /// The serial number of the peer's certificate.
+    pub serial: Option<String>,
+    /// Its issuer.
+    pub issuer: Option<String>,
+    /// When the peer's path ends, and the connection with it.
+    pub not_after: Option<String>,
+    /// How old the connection is.
+    pub age_seconds: u64,
+    /// Requests begun on it.
+    pub requests: u64,
+    /// Requests in flight on it.
+    pub in_flight: u32,
+    /// `open`, `draining`, `closing` or `cut`.
+    pub phase: String,
+    /// Why it has to end, once it has to.
+    pub ending_because: Option<String>,
+}
+
+/// The live connections with one peer over one listener.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PeerEntry {
+    /// The peer's identity, or `anonymous`.
+    pub peer: String,
+    /// `inbound` or `outbound`.
+    pub direction: String,
+    /// The listener.
+    pub listener: String,
+    /// Live connections.
+    pub connections: u64,
+    /// Requests begun on them.
+    pub requests: u64,
+}
+
+/// A peer that was refused.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RefusalEntry {
+    /// When.
+    pub time: String,
+    /// The listener.
+    pub listener: String,
+    /// `inbound` or `outbound`.
+    pub direction: String,
+    /// The peer's address.
+    pub peer_address: String,
+    /// The reason by name.
+    pub reason: String,
+    /// The reason in words.
+    pub detail: String,
+    /// What to do about it.
+    pub hint: String,
+    /// The identity that its certificate claims, where one came.
+    pub peer: Option<String>,
+    /// Its subject.
+    pub subject: Option<String>,
+    /// Its serial number.
+    pub serial: Option<String>,
+    /// Its issuer.
+    pub issuer: Option<String>,
+}
+
+/// How the reloads went.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReloadEntry {
+    /// Reloads in all.
+    pub attempts: u64,
+    /// Those taken over.
+    pub successes: u64,
+    /// Those refused.
+    pub failures: u64,
+    /// When the last one was taken over; the start counts as the first.
+    pub last_success: String,
+    /// Why the last one was refused; absent where the last one was taken over.
+    pub last_error: Option<ReloadErrorEntry>,
+}
+
+/// A reload that was refused.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReloadErrorEntry {
+    /// When.
+    pub time: String,
+    /// Why.
+    pub message: String,
+}
+
+impl Document {
+    pub(super) fn of(state: &AdminState) -> Self {
+        let (running, reload, now) = (state.running.load(), state.reload.record(), SystemTime::now());
+        let mut live = state.connections.list();
+        live.retain(|live| live.peer.is_some());
+        live.sort_unstable_by_key(|live| live.id);
+        Self {
+            version: VERSION.to_owned(),
+            commit: COMMIT.to_owned(),
+            started: Instant(state.started).to_string(),
+            uptime_seconds: now.duration_since(state.started).unwrap_or_default().as_secs(),
+            config_file: running.config_file.display().to_string(),
+            readiness: Readiness::judge(&running, &reload, now),
+            identity: running.own.as_ref().map(|own| CertificateEntry::of(own, now)),
+            anchors: running.anchors.iter().map(|anchor| CertificateEntry::of(anchor, now)).collect(),
+            revocation: RevocationEntry {
+                checked: running.revocation_checked,
+                crls: running.crls.iter().map(|crl| CrlEntry::of(crl, now)).collect(),
+            },
+            listeners: running.listeners.iter().map(ListenerEntry::from).collect(),
+            connections_total: live.len(),
+            peers: by_peer(&live),
+            connections: live.iter().take(MAX_LISTED).filter_map(|live| ConnectionEntry::of(live)).collect(),
+            refusals: state.refusals.list().into_iter().map(RefusalEntry::from).collect(),
+            reload: ReloadEntry::from(reload),
+        }
+    }
+}
+
+impl CertificateEntry {
+    fn of(info: &CertificateInfo, now: SystemTime) -> Self {
+        Self {
+            name: (!info.names.is_empty()).then(|| info.names.to_string()),
+            subject: info.subject.clone(),
+            serial: info.serial.to_string(),
+            issuer: info.issuer.clone(),
+            not_before: Instant(info.not_before).to_string(),
+            not_after: Instant(info.not_after).to_string(),
+            expires_in_seconds: seconds_until(info.not_after, now),
+            fingerprint: info.fingerprint_hex(),
+        }
+    }
+}
+
+impl CrlEntry {
+    fn of(info: &CrlInfo, now: SystemTime) -> Self {
+        Self {
+            issuer: info.issuer.clone(),
+            number: info.number.as_ref().map(ToString::to_string),
+            this_update: Instant(info.this_update).to_string(),
+            next_update: Instant(info.next_update).to_string(),
+            next_update_in_seconds: seconds_until(info.next_update, now),
+            entries: info.entries,
+            source: info.source.display().to_string(),
+        }
+    }
+}
+
+impl ConnectionEntry {
+    fn of(live: &Live) -> Option<Self> {
+        let peer = live.peer.as_ref()?;
+        let end_entity = peer.path.as_ref().map(|path| &path.end_entity);
+        Some(Self {
+            id: live.id,
+            listener: live.listener.to_string(),
+            direction: live.direction.label().to_owned(),
+            peer: peer.identity.to_string(),
+            peer_address: live.peer_address.clone(),
+            serial: end_entity.map(|certificate| certificate.serial.to_string()),
+            issuer: end_entity.map(|certificate| certificate.issuer.clone()),
+            not_after: peer.path.as_ref().map(|path| Instant(path.not_after()).to_string()),
+            age_seconds: live.age().as_secs(),
+            requests: live.requests(),
+            in_flight: live.in_flight(),
+            phase: phase_name(live.phase()).to_owned(),
+            ending_because: live.reason().map(|reason| reason.label().to_owned()),
+        })
+    }
+}
+
+impl From<&ListenerStatus> for ListenerEntry {
+    fn from(status: &ListenerStatus) -> Self {
+        let ListenerStatus { name, direction, protocol, address, target, peers } = status.clone();
+        Self { name, direction: direction.to_owned(), protocol: protocol.to_owned(), address, target, peers }
+    }
+}
+
+impl From<RefusalRecord> for RefusalEntry {
+    fn from(record: RefusalRecord) -> Self {
+        Self {
+            time: record.time,
+            listener: record.listener,
+            direction: record.direction.to_owned(),
+            peer_address: record.peer_address,
+            reason: record.reason.to_owned(),
+            detail: record.detail,
+            hint: record.hint.to_owned(),
+            peer: record.peer,
+            subject: record.subject,
+            serial: record.serial,
+            issuer: record.issuer,
+        }
+    }
+}
+
+impl From<ReloadRecord> for ReloadEntry {
+    fn from(record: ReloadRecord) -> Self {
+        Self {
+            attempts: record.successes + record.failures,
+            successes: record.successes,
+            failures: record.failures,
+            last_success: Instant(record.last_success).to_string(),
+            last_error: record
+                .last_error
+                .map(|error| ReloadErrorEntry { time: Instant(error.time).to_string(), message: error.message }),
+        }
+    }
+}
+
+fn by_peer(live: &[Arc<Live>]) -> Vec<PeerEntry> {
+    let mut counts: BTreeMap<(String, &'static str, String), (u64, u64)> = BTreeMap::new();
+    for live in live {
+        if let Some(peer) = &live.peer {
+            let key = (peer.identity.to_string(), live.direction.label(), live.listener.to_string());
+            let (connections, requests) = counts.entry(key).or_default();
+            *connections += 1;
+            *requests += live.requests();
+        }
+    }
+    let entries = counts.into_iter().map(|((peer, direction, listener), (connections, requests))| PeerEntry {
+        peer,
+        direction: direction.to_owned(),
+        listener,
+        connections,
+        requests,
+    });
+    entries.collect()
+}
+
+fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Open => "open",
+        Phase::Draining => "draining",
+        Phase::Closing => "closing",
+        Phase::Cut => "cut",
+    }
+}
+
+fn seconds_until(end: SystemTime, now: SystemTime) -> i64 {
+    let whole = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+    match end.duration_since(now) {
+        Ok(left) => whole(left.as_secs()),
+        Err(over) => -whole(over.duration().as_secs()),
+    }
+}

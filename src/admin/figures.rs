@@ -1,0 +1,176 @@
+//! Figures that are read off the running state at each scrape, so that none of them goes stale.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::metrics::{MetricType, TypedMetric};
+use prometheus_client::registry::Unit;
+
+use crate::proxy::connections::{Connections, Direction};
+use crate::x509::CertificateInfo;
+
+use super::{COMMIT, ReloadStatus, Running, VERSION};
+
+/// Reads the figures.
+#[derive(Debug)]
+pub(super) struct Figures {
+    pub(super) running: Arc<ArcSwap<Running>>,
+    pub(super) reload: Arc<ReloadStatus>,
+    pub(super) connections: Arc<Connections>,
+    pub(super) started: SystemTime,
+}
+
+type Labels<const N: usize> = [(&'static str, String); N];
+
+impl Collector for Figures {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let encoder = &mut encoder;
+        let build = Info::new([("version", VERSION), ("commit", COMMIT)]);
+        build.encode(encoder.encode_descriptor("mantlet_build", "The build that runs", None, MetricType::Info)?)?;
+        self.encode_trust(encoder)?;
+        self.encode_reloads(encoder)?;
+        self.encode_connections(encoder)?;
+        self.encode_process(encoder)
+    }
+}
+
+impl Figures {
+    fn encode_trust(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let running = self.running.load();
+        let own = running.own.iter().map(|own| expiry("own", own));
+        let anchors = running.anchors.iter().map(|anchor| expiry("anchor", anchor));
+        encode_gauges(
+            encoder,
+            "mantlet_certificate_expiry_timestamp",
+            "When a certificate in use ends",
+            Some(&Unit::Seconds),
+            earliest(own.chain(anchors)),
+        )?;
+        let next_updates =
+            running.crls.iter().map(|crl| ([("issuer", crl.issuer.clone())], unix_seconds(crl.next_update)));
+        encode_gauges(
+            encoder,
+            "mantlet_crl_next_update_timestamp",
+            "When the successor of a CRL in use is due",
+            Some(&Unit::Seconds),
+            earliest(next_updates),
+        )?;
+        let entries: usize = running.crls.iter().map(|crl| crl.entries).sum();
+        encode_gauge(encoder, "mantlet_crl_entries", "Certificates that the CRLs in use list", None, as_f64(entries))
+    }
+
+    fn encode_reloads(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let record = self.reload.record();
+        let help = "Reloads of configuration, certificates or CRLs, by outcome";
+        let mut family = encoder.encode_descriptor("mantlet_reloads", help, None, ConstCounter::<u64>::TYPE)?;
+        for (outcome, count) in [("success", record.successes), ("failure", record.failures)] {
+            ConstCounter::new(count).encode(family.encode_family(&[("outcome", outcome)])?)?;
+        }
+        encode_gauge(
+            encoder,
+            "mantlet_reload_last_success_timestamp",
+            "When what is in use was last taken over",
+            Some(&Unit::Seconds),
+            unix_seconds(record.last_success),
+        )?;
+        let failing = if record.last_error.is_some() { 1.0 } else { 0.0 };
+        encode_gauge(encoder, "mantlet_reload_failing", "1 where the last reload was refused", None, failing)
+    }
+
+    fn encode_connections(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let live = self.connections.list();
+        let count = |direction: Direction| {
+            let connections = live.iter().filter(|live| live.direction == direction).count();
+            ([("direction", direction.label().to_owned())], as_f64(connections))
+        };
+        encode_gauges(
+            encoder,
+            "mantlet_live_connections",
+            "Live connections, by direction",
+            None,
+            [count(Direction::Inbound), count(Direction::Outbound)],
+        )
+    }
+
+    fn encode_process(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let started = unix_seconds(self.started);
+        encode_gauge(encoder, "process_start_time", "When the process started", Some(&Unit::Seconds), started)?;
+        match resident_bytes() {
+            Some(bytes) => {
+                encode_gauge(encoder, "process_resident_memory", "Resident memory", Some(&Unit::Bytes), bytes)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn expiry(kind: &str, certificate: &CertificateInfo) -> (Labels<3>, f64) {
+    let labels = [
+        ("kind", kind.to_owned()),
+        ("subject", certificate.subject.clone()),
+        ("serial", certificate.serial.to_string()),
+    ];
+    (labels, unix_seconds(certificate.not_after))
+}
+
+/// A scrape with the same labels twice is ill-formed, though two issuers may share a name. The earliest date is the one to
+/// act on.
+fn earliest<const N: usize>(dates: impl Iterator<Item = (Labels<N>, f64)>) -> BTreeMap<Labels<N>, f64> {
+    let mut kept = BTreeMap::new();
+    for (labels, date) in dates {
+        kept.entry(labels).and_modify(|known: &mut f64| *known = known.min(date)).or_insert(date);
+    }
+    kept
+}
+
+fn encode_gauge(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    value: f64,
+) -> fmt::Result {
+    ConstGauge::new(value).encode(encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?)
+}
+
+fn encode_gauges<const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    values: impl IntoIterator<Item = (Labels<N>, f64)>,
+) -> fmt::Result {
+    let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+    for (labels, value) in values {
+        ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+fn unix_seconds(time: SystemTime) -> f64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => since.as_secs_f64(),
+        Err(before) => -before.duration().as_secs_f64(),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact far beyond any number of connections or entries")]
+fn as_f64(count: usize) -> f64 {
+    count as f64
+}
+
+/// Resident memory as the kernel counts it; absent where there is no procfs.
+fn resident_bytes() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u32 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(f64::from(kibibytes) * 1024.0)
+}

@@ -1,0 +1,326 @@
+//! The listeners that run: made from the configuration, replaced by the next one, each as a whole.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::admin::ListenerStatus;
+use crate::config::{self, Config};
+use crate::net::{Address, Listener, Workers};
+use crate::policy::Policy;
+use crate::proxy::Shared;
+use crate::proxy::connections::{Connections, Direction, EndReason, Live, Phase};
+use crate::proxy::inbound::{Inbound, InboundRules};
+use crate::proxy::metrics::ProxyMetrics;
+use crate::proxy::outbound::Outbound;
+use crate::proxy::upstream::{Target, Upstream};
+use crate::proxy::ListenerContext;
+use crate::tls::{Acceptor, Connector, PreparedClient, PreparedServer};
+use crate::x509::TrustMaterial;
+
+/// The listeners that run, by name.
+#[derive(Default)]
+pub(super) struct Listeners {
+    inbound: HashMap<String, Running<config::Inbound, Inbound>>,
+    outbound: HashMap<String, Running<config::Outbound, Outbound>>,
+}
+
+/// One listener that runs.
+struct Running<C, S> {
+    config: C,
+    /// What serves the next connection.
+    service: Arc<ArcSwap<S>>,
+    address: Address,
+    stop: CancellationToken,
+}
+
+/// What a listener is made with.
+pub(super) struct Making<'a> {
+    pub(super) config: &'a Config,
+    pub(super) material: &'a Arc<TrustMaterial>,
+    pub(super) shared: Shared,
+    pub(super) metrics: &'a ProxyMetrics,
+    pub(super) workers: &'a Arc<Workers>,
+    /// True where something that every listener holds has changed, so that all are made anew.
+    pub(super) all: bool,
+}
+
+/// Everything that a change needs, made and bound before anything of it is used.
+pub(super) struct Prepared {
+    inbound: Vec<PreparedInbound>,
+    outbound: Vec<PreparedOutbound>,
+    servers: Vec<(String, PreparedServer)>,
+    clients: Vec<(String, PreparedClient)>,
+}
+
+struct PreparedInbound {
+    config: config::Inbound,
+    service: Arc<Inbound>,
+    rules: Arc<InboundRules>,
+    listener: Option<Listener>,
+}
+
+struct PreparedOutbound {
+    config: config::Outbound,
+    service: Arc<Outbound>,
+    upstream: Arc<Upstream>,
+    listener: Option<Listener>,
+}
+
+impl Listeners {
+    /// Makes what the configuration needs beyond what runs. `bound` holds the sockets bound for addresses that are new.
+    pub(super) fn prepare(
+        &self,
+        making: &Making<'_>,
+        bound: &mut HashMap<String, Listener>,
+    ) -> Result<Prepared, rustls::Error> {
+        let mut prepared =
+            Prepared { inbound: Vec::new(), outbound: Vec::new(), servers: Vec::new(), clients: Vec::new() };
+        for config in &making.config.inbound {
+            let name = &config.name.value;
+            match self.inbound.get(name) {
+                Some(running) if running.config == *config && !making.all => {
+                    prepared.servers.push((name.clone(), running.service.load().acceptor.prepare(making.material)?));
+                }
+                running => {
+                    prepared.inbound.push(inbound(making, config, running, bound.remove(name))?);
+                }
+            }
+        }
+        for config in &making.config.outbound {
+            let name = &config.name.value;
+            match self.outbound.get(name) {
+                Some(running) if running.config == *config && !making.all => {
+                    let upstream = running.service.load().upstream.load_full();
+                    if let Some(connector) = upstream.connector() {
+                        prepared.clients.push((name.clone(), connector.prepare(making.material)?));
+                    }
+                }
+                running => {
+                    prepared.outbound.push(outbound(making, config, running, bound.remove(name))?);
+                }
+            }
+        }
+        Ok(prepared)
+    }
+
+    /// The names and addresses that a configuration needs bound: new listeners and those whose address is another.
+    pub(super) fn unbound<'a>(&self, config: &'a Config) -> Vec<(&'a str, &'a Address)> {
+        let inbound = config.inbound.iter().filter(|new| {
+            self.inbound.get(&new.name.value).is_none_or(|running| running.config.listen != new.listen)
+        });
+        let outbound = config.outbound.iter().filter(|new| {
+            self.outbound.get(&new.name.value).is_none_or(|running| running.config.listen != new.listen)
+        });
+        let inbound = inbound.map(|new| (new.name.value.as_str(), &new.listen.value));
+        inbound.chain(outbound.map(|new| (new.name.value.as_str(), &new.listen.value))).collect()
+    }
+
+    /// Puts what was prepared to use. It cannot fail. Listeners that the configuration no longer has stop accepting, and their
+    /// connections drain.
+    pub(super) fn install(&mut self, prepared: Prepared, making: &Making<'_>) {
+        for (name, server) in prepared.servers {
+            self.inbound[&name].service.load().acceptor.install(server);
+        }
+        for (name, client) in prepared.clients {
+            if let Some(connector) = self.outbound[&name].service.load().upstream.load().connector() {
+                connector.install(client);
+            }
+        }
+        let connections = &making.shared.connections;
+        retain(&mut self.inbound, |name| making.config.inbound.iter().any(|kept| kept.name.value == name), connections);
+        retain(&mut self.outbound, |name| making.config.outbound.iter().any(|kept| kept.name.value == name), connections);
+        for PreparedInbound { config, service, rules, listener } in prepared.inbound {
+            let before = self.inbound.get(&config.name.value);
+            if before.is_some_and(|before| before.config.protocol != config.protocol) {
+                drain(&config.name.value, connections, |_| true);
+            } else if before.is_some_and(|before| !Arc::ptr_eq(&before.rules().upstream, &rules.upstream)) {
+                drain(&config.name.value, connections, |live| live.peer.is_none());
+            }
+            service.rules.store(rules);
+            let name = config.name.value.clone();
+            install_one(&mut self.inbound, &name, config, service, listener, making, |slot, arrival, stop| {
+                slot.load_full().serve(arrival, stop)
+            });
+        }
+        for PreparedOutbound { config, service, upstream, listener } in prepared.outbound {
+            if let Some(before) = self.outbound.get(&config.name.value) {
+                let is_other_protocol = before.config.protocol != config.protocol;
+                drain(&config.name.value, connections, |live| is_other_protocol || live.peer.is_some());
+            }
+            service.upstream.store(upstream);
+            let name = config.name.value.clone();
+            install_one(&mut self.outbound, &name, config, service, listener, making, |slot, arrival, stop| {
+                slot.load_full().serve(arrival, stop)
+            });
+        }
+    }
+
+    /// The policy of an inbound listener as it is now.
+    pub(super) fn rules(&self, name: &str) -> Option<Arc<InboundRules>> {
+        self.inbound.get(name).map(Running::rules)
+    }
+
+    /// Forgets pooled connections that have ended.
+    pub(super) fn prune(&self) {
+        self.inbound.values().for_each(|running| running.service.load().rules.load().upstream.prune());
+        self.outbound.values().for_each(|running| running.service.load().upstream.load().prune());
+    }
+
+    /// Stops accepting in one direction.
+    pub(super) fn stop_accepting(&self, direction: Direction) {
+        match direction {
+            Direction::Inbound => self.inbound.values().for_each(|running| running.stop.cancel()),
+            Direction::Outbound => self.outbound.values().for_each(|running| running.stop.cancel()),
+        }
+    }
+
+    pub(super) fn addresses(&self) -> Vec<(String, Address)> {
+        let inbound = self.inbound.iter().map(|(name, running)| (name.clone(), running.address.clone()));
+        inbound.chain(self.outbound.iter().map(|(name, running)| (name.clone(), running.address.clone()))).collect()
+    }
+
+    /// What status shows, in the order of their names.
+    pub(super) fn status(&self) -> Vec<ListenerStatus> {
+        let inbound = self.inbound.values().map(|running| ListenerStatus {
+            name: running.config.name.value.clone(),
+            direction: Direction::Inbound.label().to_owned(),
+            protocol: running.config.protocol.label().to_owned(),
+            address: running.address.to_string(),
+            target: running.config.forward_to.value.to_string(),
+            peers: running.config.allow.iter().map(ToString::to_string).collect(),
+        });
+        let outbound = self.outbound.values().map(|running| ListenerStatus {
+            name: running.config.name.value.clone(),
+            direction: Direction::Outbound.label().to_owned(),
+            protocol: running.config.protocol.label().to_owned(),
+            address: running.address.to_string(),
+            target: running.config.connect_to.value.to_string(),
+            peers: running.config.expect.iter().map(ToString::to_string).collect(),
+        });
+        let mut all: Vec<ListenerStatus> = inbound.chain(outbound).collect();
+        all.sort_by(|one, other| one.name.cmp(&other.name));
+        all
+    }
+}
+
+impl Running<config::Inbound, Inbound> {
+    fn rules(&self) -> Arc<InboundRules> {
+        self.service.load().rules.load_full()
+    }
+}
+
+fn retain<C, S>(
+    running: &mut HashMap<String, Running<C, S>>,
+    kept: impl Fn(&str) -> bool,
+    connections: &Connections,
+) {
+    running.retain(|name, running| {
+        let keep = kept(name);
+        if !keep {
+            running.stop.cancel();
+            drain(name, connections, |_| true);
+        }
+        keep
+    });
+}
+
+/// Ends the connections of a listener once what is in flight on them is done.
+fn drain(listener: &str, connections: &Connections, which: impl Fn(&Live) -> bool) {
+    let verdict = (Phase::Draining, EndReason::ListenerRemoved);
+    connections.judge_again(|live| (&*live.listener == listener && which(live)).then_some(verdict));
+}
+
+fn install_one<C, S, F>(
+    all: &mut HashMap<String, Running<C, S>>,
+    name: &str,
+    config: C,
+    service: Arc<S>,
+    listener: Option<Listener>,
+    making: &Making<'_>,
+    serve: impl Fn(&ArcSwap<S>, crate::net::Arrival, CancellationToken) -> F + Clone + Send + 'static,
+) where
+    S: Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    match (all.get_mut(name), listener) {
+        (Some(running), None) => {
+            running.service.store(service);
+            running.config = config;
+        }
+        (running, Some(listener)) => {
+            if let Some(running) = running {
+                running.stop.cancel();
+            }
+            let (address, stop) = (listener.address().clone(), CancellationToken::new());
+            info!(listener = name, %address, "listening");
+            let slot = Arc::new(ArcSwap::new(service));
+            let limit = Arc::new(Semaphore::new(making.config.limits.max_connections));
+            let (serving, stopped) = (Arc::clone(&slot), stop.clone());
+            listener.accept_on(making.workers, &limit, &stop, move |arrival| serve(&serving, arrival, stopped.clone()));
+            all.insert(name.to_owned(), Running { config, service: slot, address, stop });
+        }
+        (None, None) => unreachable!("a new listener was bound before"),
+    }
+}
+
+/// Live connections of a listener that ran before see its new rules at once, because they share the place that holds them.
+fn inbound(
+    making: &Making<'_>,
+    config: &config::Inbound,
+    running: Option<&Running<config::Inbound, Inbound>>,
+    listener: Option<Listener>,
+) -> Result<PreparedInbound, rustls::Error> {
+    let metrics = making.metrics.listener(&config.name.value, Direction::Inbound);
+    let context = ListenerContext::new(&config.name.value, Direction::Inbound, metrics, &making.shared);
+    let acceptor = Acceptor::new(making.material, config.client_auth, config.protocol, making.config.tls.min_version)?;
+    let is_same = |before: &config::Inbound| {
+        before.forward_to == config.forward_to && before.app_protocol == config.app_protocol && !making.all
+    };
+    let upstream = match running.filter(|running| is_same(&running.config)) {
+        Some(running) => Arc::clone(&running.rules().upstream),
+        None => {
+            let target = Target::Service { address: config.forward_to.value.clone(), app_protocol: config.app_protocol };
+            upstream(making, target, &context)
+        }
+    };
+    let rules = Arc::new(InboundRules {
+        policy: Policy::allowing(&config.allow),
+        upstream,
+        identity_headers: config.identity_headers.clone(),
+        proxy_protocol: config.proxy_protocol,
+    });
+    let kept = running.filter(|running| running.config.protocol == config.protocol);
+    let place = kept.map(|running| Arc::clone(&running.service.load().rules));
+    let place = place.unwrap_or_else(|| Arc::new(ArcSwap::new(Arc::clone(&rules))));
+    let service = Inbound { context: Arc::new(context), rules: place, protocol: config.protocol, acceptor };
+    Ok(PreparedInbound { config: config.clone(), service: Arc::new(service), rules, listener })
+}
+
+fn outbound(
+    making: &Making<'_>,
+    config: &config::Outbound,
+    running: Option<&Running<config::Outbound, Outbound>>,
+    listener: Option<Listener>,
+) -> Result<PreparedOutbound, rustls::Error> {
+    let metrics = making.metrics.listener(&config.name.value, Direction::Outbound);
+    let context = ListenerContext::new(&config.name.value, Direction::Outbound, metrics, &making.shared);
+    let min_version = making.config.tls.min_version;
+    let connector =
+        Connector::new(making.material, config.expect.clone(), config.server_name.as_deref(), min_version)?;
+    let target = Target::Peer { endpoint: config.connect_to.value.clone(), connector, hop: config.hop };
+    let upstream = upstream(making, target, &context);
+    let place = running.map(|running| Arc::clone(&running.service.load().upstream));
+    let place = place.unwrap_or_else(|| Arc::new(ArcSwap::new(Arc::clone(&upstream))));
+    let service = Outbound { context: Arc::new(context), upstream: place, protocol: config.protocol };
+    Ok(PreparedOutbound { config: config.clone(), service: Arc::new(service), upstream, listener })
+}
+
+fn upstream(making: &Making<'_>, target: Target, context: &ListenerContext) -> Arc<Upstream> {
+    let Shared { connections, limits, timeouts, .. } = &making.shared;
+    Arc::new(Upstream::new(target, &context.name, making.workers.count(), connections, limits, timeouts))
+}

@@ -1,0 +1,207 @@
+//! The composition root: a configuration becomes bound listeners and running tasks, changes with its files, and ends in order.
+//!
+//! Everything that changes while the process runs is written here, by one task: the running configuration, the trust material
+//! in use, and the end of the process.
+
+mod files;
+mod listeners;
+mod process;
+mod reload;
+mod shutdown;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use prometheus_client::registry::Registry;
+use thiserror::Error;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::admin::{self, AdminState};
+use crate::config::{Config, Problems};
+use crate::net::{Address, BindError, Listener, Workers};
+use crate::proxy::connections::Connections;
+use crate::proxy::metrics::ProxyMetrics;
+use crate::proxy::refusals::Refusals;
+use crate::x509::{MaterialProblem, MaterialSources, TrustMaterial};
+
+use files::WatchedFiles;
+use listeners::Listeners;
+
+pub use process::harden;
+
+/// Why the sidecar does not start, or why a change is not taken up.
+#[derive(Debug, Error)]
+pub enum AppError {
+    /// The configuration file has errors.
+    #[error("{0}")]
+    Config(#[from] Problems),
+    /// The certificates, keys or CRLs are not usable.
+    #[error("{}", listed(.0))]
+    Material(Vec<MaterialProblem>),
+    /// Addresses that cannot be listened on.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Bind(Vec<BindError>),
+    /// The TLS library does not take the material.
+    #[error("the TLS library refuses our certificate and key: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The system gives no threads, signals or event queue.
+    #[error("the system refuses what a start needs: {0}")]
+    System(#[from] std::io::Error),
+}
+
+fn listed(problems: &[MaterialProblem]) -> String {
+    let fatal = problems.iter().filter(|problem| problem.fatal);
+    fatal.map(|problem| format!("{}; {}", problem.message, problem.remedy)).collect::<Vec<_>>().join("\n")
+}
+
+/// The running sidecar.
+pub struct App {
+    config: Config,
+    material: Arc<TrustMaterial>,
+    workers: Arc<Workers>,
+    connections: Arc<Connections>,
+    refusals: Arc<Refusals>,
+    metrics: ProxyMetrics,
+    listeners: Listeners,
+    admin: Option<RunningAdmin>,
+    state: Arc<AdminState>,
+    is_draining: bool,
+}
+
+struct RunningAdmin {
+    address: Address,
+    stop: CancellationToken,
+}
+
+/// What ends or changes a running sidecar.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl App {
+    /// Reads every file, binds every address and starts to serve. Nothing is served if anything fails.
+    ///
+    /// # Errors
+    /// Every problem of the first stage that has any.
+    pub fn start(config: Config) -> Result<Self, AppError> {
+        let (material, findings) = TrustMaterial::load(&MaterialSources::from(&config)).map_err(AppError::Material)?;
+        warn_of(&findings);
+        let material = Arc::new(material);
+        let workers = Arc::new(Workers::start(config.runtime.workers)?);
+        let connections = Arc::new(Connections::new(workers.count()));
+        let refusals = Arc::new(Refusals::default());
+        refusals.set_trusted_anchors(&material.anchors);
+        let mut registry = Registry::default();
+        let metrics = ProxyMetrics::register(&mut registry);
+        let state = AdminState::new(registry, Arc::clone(&connections), Arc::clone(&refusals));
+        let mut app = Self {
+            listeners: Listeners::default(),
+            admin: None,
+            config: config.clone(),
+            material: Arc::clone(&material),
+            workers,
+            connections,
+            refusals,
+            metrics,
+            state: Arc::new(state),
+            is_draining: false,
+        };
+        app.take_up(config, material)?;
+        Ok(app)
+    }
+
+    /// Serves until a signal ends it.
+    ///
+    /// # Errors
+    /// Where the system gives no signals or file watches.
+    pub async fn run(mut self) -> Result<(), AppError> {
+        let mut signals = Signals::new()?;
+        let mut files = WatchedFiles::new(&self.config);
+        let mut sweep = tokio::time::interval(self.sweep_interval());
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = sweep.tick() => self.sweep(),
+                () = files.changed() => self.reload(&mut files, "a file changed"),
+                _ = signals.hangup.recv() => self.reload(&mut files, "SIGHUP"),
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
+            }
+        }
+        self.shut_down(&mut signals, &mut sweep).await;
+        Ok(())
+    }
+
+    fn sweep(&self) {
+        self.connections.sweep(&self.config.timeouts, SystemTime::now());
+        self.listeners.prune();
+    }
+
+    /// Often enough for the shortest timeout to be kept within a quarter of it.
+    fn sweep_interval(&self) -> Duration {
+        let timeouts = &self.config.timeouts;
+        let all = [timeouts.request_header, timeouts.idle, timeouts.upstream_idle, timeouts.drain, timeouts.max_connection_age];
+        let shortest = all.into_iter().min().unwrap_or(Duration::from_secs(1));
+        (shortest / 4).clamp(Duration::from_millis(20), Duration::from_millis(500))
+    }
+
+    /// The addresses that are listened on, by listener name: the ports that the kernel chose included.
+    pub fn addresses(&self) -> Vec<(String, Address)> {
+        self.listeners.addresses()
+    }
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+impl RunningAdmin {
+    fn start(listener: Listener, state: &Arc<AdminState>) -> Self {
+        let stop = CancellationToken::new();
+        let address = listener.address().clone();
+        info!(listener = "admin", %address, "listening");
+        tokio::spawn(admin::serve(listener, Arc::clone(state), stop.clone()));
+        Self { address, stop }
+    }
+}
+
+fn warn_of(findings: &[MaterialProblem]) {
+    for finding in findings {
+        warn!(remedy = finding.remedy, "{}", finding.message);
+    }
+}
+
+/// Loads a configuration, starts and serves until a signal ends the process.
+///
+/// # Errors
+/// Why it does not start.
+pub fn run(file: &Path, config: Config) -> Result<(), AppError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let app = App::start(config)?;
+        info!(config = %file.display(), version = env!("CARGO_PKG_VERSION"), "started");
+        let outcome = app.run().await;
+        if let Err(error) = &outcome {
+            error!(%error, "ended");
+        }
+        outcome
+    })
+}

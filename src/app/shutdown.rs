@@ -1,0 +1,63 @@
+//! The end of the process, in order: inbound stops accepting and drains while outbound still serves what the local service needs to
+//! finish; then outbound follows.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::Interval;
+use tracing::{info, warn};
+
+use crate::proxy::connections::{Direction, EndReason, Live, Phase};
+
+use super::{App, Signals};
+
+impl App {
+    /// Drains and returns. A second signal ends it at once.
+    pub(super) async fn shut_down(&mut self, signals: &mut Signals, sweep: &mut Interval) {
+        info!(connections = self.connections.count(), "shutting down");
+        self.is_draining = true;
+        self.show();
+        let ended = {
+            let drain = async {
+                let deadline = Instant::now() + self.config.timeouts.drain;
+                self.drain(Direction::Inbound, deadline, sweep).await;
+                self.drain(Direction::Outbound, deadline, sweep).await;
+            };
+            tokio::select! {
+                () = drain => true,
+                () = signals.end() => false,
+            }
+        };
+        if !ended {
+            warn!("a second signal: what is in flight is cut");
+        }
+        self.connections.judge_again(|_| Some((Phase::Cut, EndReason::Shutdown)));
+        self.listeners.stop_accepting(Direction::Outbound);
+        if let Some(admin) = &self.admin {
+            admin.stop.cancel();
+        }
+        info!("ended");
+    }
+
+    /// Drains one direction until none of its connections is left, or the deadline has passed. Outbound accepts until the end: a
+    /// service that is finishing may open another connection.
+    async fn drain(&self, direction: Direction, deadline: Instant, sweep: &mut Interval) {
+        if direction == Direction::Inbound {
+            self.listeners.stop_accepting(Direction::Inbound);
+        }
+        let accepted = |live: &Live| live.direction == direction && live.peer.is_some() == (direction == Direction::Inbound);
+        loop {
+            self.connections.judge_again(|live| accepted(live).then_some((Phase::Draining, EndReason::Shutdown)));
+            let left = self.connections.list().into_iter().filter(|live| accepted(live)).count();
+            if left == 0 {
+                return;
+            }
+            if Instant::now() >= deadline {
+                warn!(direction = direction.label(), connections = left, "the drain timeout has passed; what is left is cut");
+                return;
+            }
+            sweep.tick().await;
+            self.sweep();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The log: events on standard error, as text for people or one JSON object a line for machines.
+
+use std::io::IsTerminal;
+
+use thiserror::Error;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Log, LogFormat};
+
+/// Why the log cannot be started.
+#[derive(Debug, Error)]
+pub enum LoggingError {
+    /// The level is none.
+    #[error("log.level {level:?} is not a level or a list of directives such as \"info,mantlet::tls=debug\": {source}")]
+    Level {
+        /// The level as it was given.
+        level: String,
+        /// What the filter says.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// Something logs already.
+    #[error("the log was started before")]
+    Started,
+}
+
+/// Starts the log of this process.
+///
+/// # Errors
+/// [`LoggingError`]
+pub fn start_logging(log: &Log) -> Result<(), LoggingError> {
+    let filter = EnvFilter::try_new(&log.level)
+        .map_err(|source| LoggingError::Level { level: log.level.clone(), source })?;
+    let is_terminal = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let started = match log.format {
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Auto if !is_terminal => builder.json().flatten_event(true).try_init(),
+        LogFormat::Auto | LogFormat::Text => builder.with_ansi(is_terminal).try_init(),
+    };
+    started.map_err(|_| LoggingError::Started)
+}

@@ -1,0 +1,5 @@
+//! What the tests are built from: a PKI made at run time, real sidecar processes, and a service to put behind them.
+
+pub(crate) mod pki;
+pub(crate) mod service;
+pub(crate) mod sidecar;

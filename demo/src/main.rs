@@ -1,1 +1,224 @@
-fn main() {}
+//! The flea market: one request through real sidecars, and every attack on it.
+//!
+//! Without a subcommand it makes a closed PKI, starts `AdService` and `UserService` with a `mantlet` beside each, tells
+//! what happens, and stops everything. The services are the same program under hidden subcommands.
+
+mod attacks;
+mod client;
+mod events;
+mod flow;
+mod mantlet_binary;
+mod market;
+mod pki;
+mod process;
+mod report;
+mod services;
+mod sidecar;
+mod store;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::market::Market;
+use crate::report::{Story, Teller};
+
+/// Lines of each log that are shown when something went wrong.
+const LINES_ON_FAILURE: usize = 8;
+
+/// A flea market of two services, each behind a mantlet sidecar: one request through them, and every attack on it.
+///
+/// Exits with 0 when everything went as it should, and with 1 otherwise.
+#[derive(Debug, Parser)]
+#[command(name = "flea-market", version, args_conflicts_with_subcommands = true)]
+struct CommandLine {
+    #[command(flatten)]
+    story: StoryArgs,
+    #[command(subcommand)]
+    service: Option<Service>,
+}
+
+#[derive(Debug, clap::Args)]
+struct StoryArgs {
+    /// Leave everything running after the attacks, with curl commands to try, until Ctrl-C
+    #[arg(long)]
+    keep: bool,
+    /// Print the result as JSON instead of the story
+    #[arg(long)]
+    json: bool,
+    /// No colours, not even on a terminal
+    #[arg(long)]
+    no_color: bool,
+    /// The mantlet program to run, instead of the one built from this workspace
+    #[arg(long, value_name = "PATH")]
+    mantlet: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Service {
+    /// Run `AdService`
+    #[command(hide = true)]
+    AdService(services::ads::AdServiceArgs),
+    /// Run `UserService`
+    #[command(hide = true)]
+    UserService(services::ServiceArgs),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = CommandLine::parse();
+    let outcome = match arguments.service {
+        Some(Service::AdService(args)) => services::ads::run(args).await.map(|()| true),
+        Some(Service::UserService(args)) => services::users::run(args).await.map(|()| true),
+        None => tell_and_clean_up(arguments.story).await,
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("flea-market: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The running flea market with its folder, after its story was told.
+struct Told {
+    market: Market,
+    story: Story,
+}
+
+/// Tells the story and cleans up; the folder stays where the logs are needed to see what went wrong.
+async fn tell_and_clean_up(args: StoryArgs) -> anyhow::Result<bool> {
+    let teller = Teller::new(args.no_color, args.json);
+    let mantlet = mantlet_binary::find_or_build(args.mantlet.clone()).await?;
+    let folder = tempfile::Builder::new().prefix("flea-market-").tempdir()?;
+    let mut signals = Signals::install()?;
+    // A signal drops the story, and with it every process that it has started.
+    let told = tokio::select! {
+        told = tell(&args, &teller, &mantlet, folder.path()) => told,
+        name = signals.next() => bail!("stopped by {name}"),
+    };
+    let passed = match told {
+        Ok(Told { market, story }) => {
+            if args.keep {
+                invite(&market, &teller);
+                signals.next().await;
+            }
+            market.stop().await;
+            Ok(story.passed)
+        }
+        Err(error) => Err(error),
+    };
+    if !matches!(passed, Ok(true)) {
+        eprintln!("flea-market: the logs and the configuration are kept in {}", folder.keep().display());
+    }
+    passed
+}
+
+/// What tells this program to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "Ctrl-C",
+        }
+    }
+}
+
+async fn tell(args: &StoryArgs, teller: &Teller, mantlet: &Path, folder: &Path) -> anyhow::Result<Told> {
+    teller.heading("Setting up");
+    let pki = pki::create(mantlet, folder).await.context("the PKI is not made")?;
+    teller.note(&format!("A closed PKI for spiffe://{}, made with mantlet ca.", pki::TRUST_DOMAIN));
+    let market = Market::start(mantlet, pki, folder).await?;
+    introduce(&market, teller, folder);
+
+    let mut story = Story::default();
+    if let Err(error) = tell_story(&market, teller, &mut story).await {
+        story.ended_by = Some(format!("{error:#}"));
+    } else {
+        teller.summary(&story);
+    }
+    story.passed = story.problems().is_empty();
+    if !story.passed {
+        story.logs = Some(market.logs.clone());
+        show_failure(&market, teller, &story);
+    }
+    if args.json {
+        Teller::json(&story)?;
+    }
+    Ok(Told { market, story })
+}
+
+async fn tell_story(market: &Market, teller: &Teller, story: &mut Story) -> anyhow::Result<()> {
+    teller.heading("The flow: a client looks for ads near Alexanderplatz");
+    flow::tell(market, teller, story).await?;
+    teller.heading("The attacks");
+    attacks::tell(market, teller, story).await
+}
+
+fn introduce(market: &Market, teller: &Teller, folder: &Path) {
+    let Market { ad_service, user_service, .. } = market;
+    teller.note(&format!(
+        "UserService on {}, plain HTTP; its sidecar on {}.",
+        user_service.app.address, user_service.inbound
+    ));
+    teller
+        .note(&format!("AdService on {}, plain HTTP; its sidecar on {}.", ad_service.app.address, ad_service.inbound));
+    teller.note(&format!("The gateway's sidecar takes plain HTTP on {}.", market.gateway_to_ads));
+    teller.note(&format!("Configuration, certificates and logs: {}", folder.display()));
+}
+
+fn show_failure(market: &Market, teller: &Teller, story: &Story) {
+    teller.heading("What went wrong");
+    for problem in story.problems() {
+        teller.problem(&problem);
+    }
+    for process in market.processes() {
+        teller.note(&format!("\n  the last lines of {} ({}):", process.name(), process.log().display()));
+        for line in process.last_lines(LINES_ON_FAILURE) {
+            teller.note(&format!("  {line}"));
+        }
+    }
+}
+
+fn invite(market: &Market, teller: &Teller) {
+    let pki = &market.pki;
+    let (ca, ads) = (pki.anchor.display(), market.ad_service.inbound.port());
+    let (certificate, key) = (pki.gateway.certificate.display(), pki.gateway.private_key.display());
+    let users = market.user_service.inbound.port();
+    let target = flow::TARGET;
+    teller.heading("Try it yourself");
+    for (what, command) in [
+        ("through the gateway's sidecar", format!("curl 'http://{}{target}'", market.gateway_to_ads)),
+        (
+            "AdService directly, as the gateway",
+            format!("curl --cacert {ca} --cert {certificate} --key {key} 'https://localhost:{ads}{target}'"),
+        ),
+        ("without a certificate", format!("curl --cacert {ca} 'https://localhost:{ads}{target}'")),
+        (
+            "UserService, which the gateway may not call",
+            format!(
+                "curl -i --cacert {ca} --cert {certificate} --key {key} 'https://localhost:{users}/users/preview?ids=1'"
+            ),
+        ),
+        ("what AdService's sidecar says", format!("curl http://{}/status", market.ad_service.sidecar.admin())),
+        ("its figures", format!("curl http://{}/metrics", market.ad_service.sidecar.admin())),
+    ] {
+        teller.note(&format!("# {what}"));
+        teller.note(&format!("{command}\n"));
+    }
+    teller.note("Ctrl-C stops everything.");
+}

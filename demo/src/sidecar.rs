@@ -1,0 +1,203 @@
+//! A real `mantlet run` beside a service: its TOML file, its start, and what it says of itself.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::time::{Instant, sleep};
+
+use crate::events::{self, Direction, Event, Refusal};
+use crate::pki::{Credentials, Pki, spiffe_id};
+use crate::process::{Mark, Process};
+
+const START_DEADLINE: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(50);
+/// An event is written at the end of an exchange, which may be a moment after the client saw the answer.
+const EVENT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What a sidecar is to do.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) credentials: &'a Credentials,
+    pub(crate) admin: SocketAddr,
+    pub(crate) inbound: Option<Inbound<'a>>,
+    pub(crate) outbound: Option<Outbound<'a>>,
+}
+
+/// The side that takes mutual TLS from others.
+#[derive(Debug)]
+pub(crate) struct Inbound<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) listen: SocketAddr,
+    pub(crate) forward_to: SocketAddr,
+    /// The only service that may call.
+    pub(crate) allow: &'a str,
+}
+
+/// The side that takes plain text from the service.
+#[derive(Debug)]
+pub(crate) struct Outbound<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) listen: SocketAddr,
+    pub(crate) connect_to: SocketAddr,
+    /// The service that must prove itself at the other end.
+    pub(crate) expect: &'a str,
+}
+
+/// A running sidecar.
+#[derive(Debug)]
+pub(crate) struct Sidecar {
+    pub(crate) process: Process,
+    mantlet: PathBuf,
+    admin: SocketAddr,
+}
+
+/// Loopback addresses with free ports.
+pub(crate) fn free_addresses<const COUNT: usize>() -> anyhow::Result<[SocketAddr; COUNT]> {
+    // All are held until all are known, so that no two are the same.
+    let mut held = Vec::with_capacity(COUNT);
+    let mut addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); COUNT];
+    for address in &mut addresses {
+        let listener = TcpListener::bind(*address)?;
+        *address = listener.local_addr()?;
+        held.push(listener);
+    }
+    Ok(addresses)
+}
+
+impl Plan<'_> {
+    /// The TOML file of the sidecar.
+    pub(crate) fn to_toml(&self, pki: &Pki) -> String {
+        let mut toml = format!(
+            "# The sidecar of {name}.\n\n\
+             [identity]\ncertificate = {certificate}\nprivate_key = {private_key}\n\n\
+             [trust]\nanchors = [{anchor}]\n\n\
+             [revocation]\nsources = [{crl}]\n",
+            name = self.name,
+            certificate = quoted(&self.credentials.certificate),
+            private_key = quoted(&self.credentials.private_key),
+            anchor = quoted(&pki.anchor),
+            crl = quoted(&pki.crl),
+        );
+        if let Some(Inbound { name, listen, forward_to, allow }) = &self.inbound {
+            let allow = spiffe_id(allow);
+            write!(
+                toml,
+                "\n# From other sidecars, over mutual TLS, to the service beside this one.\n\
+                 [[inbound]]\nname = {name:?}\nlisten = \"{listen}\"\nforward_to = \"{forward_to}\"\nprotocol = \"http\"\n\
+                 client_auth = \"required\"\nallow = [{allow:?}]\n"
+            )
+            .ok();
+        }
+        if let Some(Outbound { name, listen, connect_to, expect }) = &self.outbound {
+            let expect = spiffe_id(expect);
+            write!(
+                toml,
+                "\n# From the service beside this one, in plain text, to another sidecar.\n\
+                 [[outbound]]\nname = {name:?}\nlisten = \"{listen}\"\nconnect_to = \"{connect_to}\"\nprotocol = \"http\"\n\
+                 expect = [{expect:?}]\n"
+            )
+            .ok();
+        }
+        write!(
+            toml,
+            "\n[admin]\nlisten = \"{}\"\n\n[runtime]\nworkers = 1\n\n[timeouts]\ndrain = \"2s\"\n\n\
+             [log]\nformat = \"json\"\naccess = true\n",
+            self.admin
+        )
+        .ok();
+        toml
+    }
+
+    /// Writes the file into `folder`, starts the sidecar, and waits until it is ready.
+    pub(crate) async fn start(self, mantlet: &Path, pki: &Pki, folder: &Path, logs: &Path) -> anyhow::Result<Sidecar> {
+        let file = folder.join(format!("{}.toml", self.name));
+        fs::write(&file, self.to_toml(pki)).with_context(|| format!("cannot write {}", file.display()))?;
+        let mut command = Command::new(mantlet);
+        command.arg("run").arg(&file);
+        let process = Process::start(&format!("{}-sidecar", self.name), command, logs)?;
+        let mut sidecar = Sidecar { process, mantlet: mantlet.to_owned(), admin: self.admin };
+        sidecar.ready().await?;
+        Ok(sidecar)
+    }
+}
+
+impl Sidecar {
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// What the sidecar reports of itself.
+    pub(crate) async fn status(&self) -> anyhow::Result<Value> {
+        let output = self.ask(&["status", "--json"]).await?;
+        if !output.status.success() {
+            bail!("mantlet status: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        serde_json::from_slice(&output.stdout).context("mantlet status --json printed no JSON")
+    }
+
+    /// The first access event after `from` of a request that passed in this direction.
+    pub(crate) async fn request_event(&self, from: Mark, direction: Direction) -> anyhow::Result<Event> {
+        self.process
+            .wait_for(from, EVENT_DEADLINE, |line| Event::parse(line).filter(|event| event.is_request(direction)))
+            .await
+            .with_context(|| format!("the log of {} has no access event of the request", self.process.name()))
+    }
+
+    /// Why the peer at that address was turned away after `from`: from the log, else from the status.
+    pub(crate) async fn refusal(&self, from: Mark, peer: SocketAddr) -> Option<Refusal> {
+        let peer = peer.to_string();
+        let logged = self.process.wait_for(from, EVENT_DEADLINE, |line| Event::parse(line)?.refusal_of(&peer)).await;
+        match logged {
+            Some(refusal) => Some(refusal),
+            None => events::refusal_in_status(&self.status().await.ok()?, &peer),
+        }
+    }
+
+    async fn ready(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + START_DEADLINE;
+        loop {
+            if let Some(status) = self.process.exited() {
+                bail!("{} ended at its start: {status}{}", self.process.name(), self.process.last_words());
+            }
+            let health = self.ask(&["health"]).await?;
+            if health.status.success() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let reason = String::from_utf8_lossy(&health.stderr).trim().to_owned();
+                bail!("{} is not ready: {reason}{}", self.process.name(), self.process.last_words());
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    async fn ask(&self, arguments: &[&str]) -> anyhow::Result<std::process::Output> {
+        let mut command = Command::new(&self.mantlet);
+        command.args(arguments).arg("--admin").arg(self.admin.to_string()).kill_on_drop(true);
+        command.output().await.with_context(|| format!("cannot start {}", self.mantlet.display()))
+    }
+}
+
+/// A path as a string of TOML, which is written as one of JSON is.
+fn quoted(path: &Path) -> Value {
+    Value::from(path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_addresses_are_all_different() {
+        let mut addresses = free_addresses::<8>().unwrap();
+        addresses.sort_unstable();
+        assert!(addresses.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+}

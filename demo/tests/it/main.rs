@@ -1,0 +1,6 @@
+//! The program `flea-market` from outside.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
+mod services;
+mod support;

@@ -115,6 +115,9 @@ fn refusals(refusals: &[RefusalEntry]) -> String {
             "  {}  {} ({}) from {} ({who})",
             refusal.time, refusal.listener, refusal.direction, refusal.peer_address
         ));
+        if let (Some(subject), Some(serial), Some(issuer)) = (&refusal.subject, &refusal.serial, &refusal.issuer) {
+            text.line(format_args!("    sent    {subject}, serial {serial}, issued by {issuer}"));
+        }
         text.line(format_args!("    reason  {}: {}", refusal.reason, refusal.detail));
         text.line(format_args!("    hint    {}", refusal.hint));
     }
@@ -229,7 +232,8 @@ mod tests {
             "refusals": [{
                 "time": "2026-01-01T00:00:01.000Z", "listener": "ads", "direction": "inbound",
                 "peer_address": "10.0.0.7:4711", "reason": "unknown_issuer", "detail": "no trust anchor issued it",
-                "hint": "add its CA", "peer": "evil\u{1b}[2J", "subject": null, "serial": null, "issuer": null,
+                "hint": "add its CA", "peer": "evil\u{1b}[2J", "subject": "CN=evil", "serial": "0b",
+                "issuer": "CN=other",
             }],
             "reload": {
                 "attempts": 2, "successes": 1, "failures": 1, "last_success": "2026-01-01T00:00:02Z",

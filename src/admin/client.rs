@@ -65,14 +65,14 @@ pub struct Answer {
 pub enum ClientError {
     /// No connection.
     #[error(
-        "cannot connect to {target}: does mantlet run there, and has its file an [admin] section with this address? \
-         --admin or MANTLET_ADMIN names another"
+        "cannot connect to {target}: {cause}; does mantlet run there, and has its file an [admin] section with this \
+         address? --admin or MANTLET_ADMIN names another"
     )]
     Connect {
         /// The address.
         target: Target,
         /// What the system says.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Too slow.
     #[error("no answer from {target} within {}", humantime::format_duration(TIMEOUT))]
@@ -119,7 +119,7 @@ pub fn ask(target: &Target, path: &'static str, format: Format) -> Result<Answer
 }
 
 async fn exchange(target: &Target, path: &'static str, format: Format) -> Result<Answer, ClientError> {
-    let stream = target.connect().await.map_err(|source| ClientError::Connect { target: target.clone(), source })?;
+    let stream = target.connect().await.map_err(|cause| ClientError::Connect { target: target.clone(), cause })?;
     let request = Request::get(path)
         .header(HOST, target.host())
         .header(CONNECTION, "close")

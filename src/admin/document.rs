@@ -221,6 +221,9 @@ impl Document {
         let mut live = state.connections.list();
         live.retain(|live| live.peer.is_some());
         live.sort_unstable_by_key(|live| live.id);
+        // They come in no order, and a page that is asked for again should not jump about.
+        let mut crls: Vec<CrlEntry> = running.crls.iter().map(|crl| CrlEntry::of(crl, now)).collect();
+        crls.sort_unstable_by(|one, other| (&one.issuer, &one.source).cmp(&(&other.issuer, &other.source)));
         Self {
             version: VERSION.to_owned(),
             commit: COMMIT.to_owned(),
@@ -230,10 +233,7 @@ impl Document {
             readiness: Readiness::judge(&running, &reload, now),
             identity: running.own.as_ref().map(|own| CertificateEntry::of(own, now)),
             anchors: running.anchors.iter().map(|anchor| CertificateEntry::of(anchor, now)).collect(),
-            revocation: RevocationEntry {
-                checked: running.revocation_checked,
-                crls: running.crls.iter().map(|crl| CrlEntry::of(crl, now)).collect(),
-            },
+            revocation: RevocationEntry { checked: running.revocation_checked, crls },
             listeners: running.listeners.iter().map(ListenerEntry::from).collect(),
             connections_total: live.len(),
             peers: by_peer(&live),

@@ -1,5 +1,6 @@
 //! What mantlet promises, tested from outside: one file for each topic.
 
+mod admin;
 mod ca;
 mod cert;
 mod check;

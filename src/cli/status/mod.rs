@@ -1,0 +1,68 @@
+//! `mantlet status`: what a running sidecar says of itself.
+
+mod tables;
+
+use std::io::{self, IsTerminal, Write as _, stdout};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use http::StatusCode;
+
+use crate::admin::{DEFAULT_ADDRESS, Document, Format, Target, ask};
+
+pub(super) use tables::printable;
+
+/// Show what a running sidecar works with: identity, trust, listeners, peers, refusals, reloads
+///
+/// A terminal gets tables, a pipe gets the JSON document as the sidecar sent it.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  mantlet status
+  mantlet status --admin unix:/run/mantlet/admin.sock
+  mantlet status | jq -r '.refusals[] | .peer_address + \": \" + .detail'
+
+The sidecar answers where its configuration has an [admin] section. MANTLET_ADMIN sets the address once for all commands.")]
+pub(super) struct Args {
+    #[command(flatten)]
+    at: At,
+    /// Print the JSON document also on a terminal
+    #[arg(long)]
+    json: bool,
+}
+
+/// Which sidecar to ask.
+#[derive(clap::Args)]
+pub(super) struct At {
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "MANTLET_ADMIN",
+        default_value = DEFAULT_ADDRESS,
+        help = "Address of the [admin] listener: IP:PORT, HOST:PORT or unix:/PATH"
+    )]
+    pub(super) admin: Target,
+}
+
+pub(super) fn execute(args: Args) -> anyhow::Result<ExitCode> {
+    let Args { at: At { admin }, json } = args;
+    let answer = ask(&admin, "/status", Format::Json)?;
+    if answer.status != StatusCode::OK {
+        bail!("{admin} answered {} for /status; is it of another version?", answer.status);
+    }
+    if json || !stdout().is_terminal() {
+        return print(&answer.body);
+    }
+    let document: Document = serde_json::from_slice(&answer.body)
+        .with_context(|| format!("cannot read the status of {admin}; --json prints it as it is"))?;
+    print(tables::render(&document).as_bytes())
+}
+
+fn print(output: &[u8]) -> anyhow::Result<ExitCode> {
+    match stdout().write_all(output) {
+        // The reader, such as `head`, had enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        written => written?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,257 @@
+//! The status document as tables for people.
+
+use std::fmt::{self, Write as _};
+
+use crate::admin::{
+    CertificateEntry, CrlEntry, Document, ListenerEntry, PeerEntry, RefusalEntry, ReloadEntry, RevocationEntry,
+};
+
+/// How many refusals and peers are shown; JSON has them all.
+const MAX_REFUSALS: usize = 10;
+const MAX_PEERS: usize = 40;
+
+/// The whole status as text.
+pub(super) fn render(document: &Document) -> String {
+    let sections = [
+        head(document),
+        identity(document.identity.as_ref()),
+        anchors(&document.anchors),
+        revocation(&document.revocation),
+        listeners(&document.listeners),
+        peers(&document.peers, document.connections_total),
+        refusals(&document.refusals),
+        reload(&document.reload),
+    ];
+    sections.join("\n")
+}
+
+/// Text from elsewhere as one line that is safe for a terminal.
+pub(in crate::cli) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+fn head(document: &Document) -> String {
+    let state = if document.readiness.ready { "ready" } else { "NOT READY" };
+    let uptime = span(document.uptime_seconds);
+    let mut text = Text::default();
+    text.line(format_args!(
+        "mantlet {} ({}), {state}, up {uptime} since {}",
+        document.version, document.commit, document.started
+    ));
+    text.line(format_args!("configuration  {}", document.config_file));
+    for reason in &document.readiness.not_ready {
+        text.line(format_args!("not ready      {reason}"));
+    }
+    for warning in &document.readiness.warnings {
+        text.line(format_args!("warning        {warning}"));
+    }
+    text.0
+}
+
+fn identity(identity: Option<&CertificateEntry>) -> String {
+    let mut text = Text::default();
+    text.line(format_args!("IDENTITY"));
+    match identity {
+        Some(own) => {
+            text.line(format_args!("  name         {}", own.name.as_deref().unwrap_or("(none)")));
+            text.line(format_args!("  certificate  {}, serial {}", own.subject, own.serial));
+            text.line(format_args!("  issuer       {}", own.issuer));
+            text.line(format_args!("  valid        {} to {}, {}", own.not_before, own.not_after, expiry(own)));
+            text.line(format_args!("  SHA-256      {}", own.fingerprint));
+        }
+        None => text.line(format_args!("  no certificate is loaded")),
+    }
+    text.0
+}
+
+fn anchors(anchors: &[CertificateEntry]) -> String {
+    let rows = anchors.iter().map(|anchor| {
+        [anchor.subject.clone(), anchor.serial.clone(), format!("{} ({})", anchor.not_after, expiry(anchor))]
+    });
+    section("TRUST ANCHORS", ["SUBJECT", "SERIAL", "NOT AFTER"], rows, "none")
+}
+
+fn revocation(revocation: &RevocationEntry) -> String {
+    let none = if revocation.checked { "checked, but no CRL is loaded" } else { "not checked" };
+    let rows = revocation.crls.iter().map(|crl| {
+        let next_update = format!("{} ({})", crl.next_update, due(crl));
+        [crl.issuer.clone(), crl.entries.to_string(), next_update, crl.source.clone()]
+    });
+    section("REVOCATION", ["CRL ISSUER", "ENTRIES", "NEXT UPDATE", "SOURCE"], rows, none)
+}
+
+fn listeners(listeners: &[ListenerEntry]) -> String {
+    let rows = listeners.iter().map(|listener| {
+        let unnamed = if listener.direction == "inbound" { "nobody" } else { "the name connected to" };
+        let peers = if listener.peers.is_empty() { unnamed.to_owned() } else { listener.peers.join(", ") };
+        let way = format!("{} {}", listener.direction, listener.protocol);
+        [listener.name.clone(), way, listener.address.clone(), listener.target.clone(), peers]
+    });
+    section("LISTENERS", ["NAME", "KIND", "LISTENS ON", "TARGET", "PEERS ALLOWED OR EXPECTED"], rows, "none")
+}
+
+fn peers(peers: &[PeerEntry], connections: usize) -> String {
+    let title = format!("PEERS ({connections} live connections)");
+    let rows = peers.iter().take(MAX_PEERS).map(|peer| {
+        let (connections, requests) = (peer.connections.to_string(), peer.requests.to_string());
+        [peer.peer.clone(), peer.direction.clone(), peer.listener.clone(), connections, requests]
+    });
+    let mut text = Text(section(&title, ["PEER", "DIRECTION", "LISTENER", "CONNECTIONS", "REQUESTS"], rows, "none"));
+    if peers.len() > MAX_PEERS {
+        text.line(format_args!("  and {} more; --json lists them", peers.len() - MAX_PEERS));
+    }
+    text.0
+}
+
+fn refusals(refusals: &[RefusalEntry]) -> String {
+    let mut text = Text::default();
+    text.line(format_args!("LAST REFUSALS"));
+    if refusals.is_empty() {
+        text.line(format_args!("  none"));
+    }
+    for refusal in &refusals[refusals.len().saturating_sub(MAX_REFUSALS)..] {
+        let who = refusal.peer.as_deref().or(refusal.subject.as_deref()).unwrap_or("no certificate");
+        text.line(format_args!(
+            "  {}  {} ({}) from {} ({who})",
+            refusal.time, refusal.listener, refusal.direction, refusal.peer_address
+        ));
+        if let (Some(subject), Some(serial), Some(issuer)) = (&refusal.subject, &refusal.serial, &refusal.issuer) {
+            text.line(format_args!("    sent    {subject}, serial {serial}, issued by {issuer}"));
+        }
+        text.line(format_args!("    reason  {}: {}", refusal.reason, refusal.detail));
+        text.line(format_args!("    hint    {}", refusal.hint));
+    }
+    text.0
+}
+
+fn reload(reload: &ReloadEntry) -> String {
+    let ReloadEntry { attempts, failures, last_success, .. } = reload;
+    let mut text = Text::default();
+    text.line(format_args!("RELOADS"));
+    text.line(format_args!("  {attempts} since the start, {failures} refused; in use since {last_success}"));
+    if let Some(error) = &reload.last_error {
+        text.line(format_args!("  the last one was refused at {}:", error.time));
+        error.message.lines().for_each(|line| text.line(format_args!("    {line}")));
+    }
+    text.0
+}
+
+fn expiry(certificate: &CertificateEntry) -> String {
+    match certificate.expires_in_seconds {
+        left @ 0.. => format!("expires in {}", span(left.unsigned_abs())),
+        over => format!("EXPIRED {} ago", span(over.unsigned_abs())),
+    }
+}
+
+fn due(crl: &CrlEntry) -> String {
+    match crl.next_update_in_seconds {
+        left @ 0.. => format!("in {}", span(left.unsigned_abs())),
+        over => format!("OVERDUE by {}", span(over.unsigned_abs())),
+    }
+}
+
+/// The two largest units of a time span, such as `1d 3h`.
+fn span(seconds: u64) -> String {
+    const UNITS: [(u64, char); 4] = [(86_400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
+    let first = UNITS.iter().position(|(size, _)| seconds >= *size).unwrap_or(UNITS.len() - 1);
+    let (size, name) = UNITS[first];
+    let (whole, rest) = (seconds / size, seconds % size);
+    match UNITS.get(first + 1) {
+        Some((finer, finer_name)) if rest >= *finer => format!("{whole}{name} {}{finer_name}", rest / finer),
+        _ => format!("{whole}{name}"),
+    }
+}
+
+fn section<const N: usize>(
+    title: &str,
+    heading: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+    none: &str,
+) -> String {
+    let rows: Vec<_> = rows.map(|row| row.map(|cell| printable(&cell))).collect();
+    let mut text = Text::default();
+    text.line(format_args!("{title}"));
+    if rows.is_empty() {
+        text.line(format_args!("  {none}"));
+        return text.0;
+    }
+    let rows: Vec<_> = std::iter::once(heading.map(str::to_owned)).chain(rows).collect();
+    let mut widths = [0; N];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    for row in &rows {
+        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.line(format_args!("  {}", cells.join("  ").trim_end()));
+    }
+    text.0
+}
+
+/// Lines that a terminal cannot be tricked with.
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn line(&mut self, line: fmt::Arguments<'_>) {
+        let line = printable(&line.to_string());
+        writeln!(self.0, "{line}").expect("a string takes any text");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_shows_its_two_largest_units() {
+        let shown = [0, 59, 61, 3600, 86_399, 86_400, 90_061, 400 * 86_400].map(span);
+        assert_eq!(shown, ["0s", "59s", "1m 1s", "1h", "23h 59m", "1d", "1d 1h", "400d"]);
+    }
+
+    #[test]
+    fn every_section_shows_what_an_operator_needs() {
+        let document = serde_json::from_value(serde_json::json!({
+            "version": "0.1.0", "commit": "abc", "started": "2026-01-01T00:00:00Z", "uptime_seconds": 3700,
+            "config_file": "/etc/mantlet/ads.toml", "ready": false, "not_ready": ["no listener is bound yet"],
+            "warnings": ["ca.crl: the next CRL of CN=ca was due 2026-01-01T00:00:00Z; fetch or issue a new one"],
+            "identity": certificate("spiffe://test/ads", 82_800), "anchors": [certificate("", -7200)],
+            "revocation": { "checked": true, "crls": [{
+                "issuer": "CN=ca", "number": "01", "this_update": "2026-01-01T00:00:00Z",
+                "next_update": "2026-01-02T00:00:00Z", "next_update_in_seconds": -60, "entries": 3, "source": "ca.crl",
+            }] },
+            "listeners": [{
+                "name": "ads", "direction": "inbound", "protocol": "http", "address": "0.0.0.0:8443",
+                "target": "127.0.0.1:8080", "peers": [],
+            }],
+            "connections_total": 2, "connections": [],
+            "peers": [{
+                "peer": "spiffe://test/gateway", "direction": "inbound", "listener": "ads", "connections": 2, "requests": 9,
+            }],
+            "refusals": [{
+                "time": "2026-01-01T00:00:01.000Z", "listener": "ads", "direction": "inbound",
+                "peer_address": "10.0.0.7:4711", "reason": "unknown_issuer", "detail": "no trust anchor issued it",
+                "hint": "add its CA", "peer": "evil\u{1b}[2J", "subject": "CN=evil", "serial": "0b",
+                "issuer": "CN=other",
+            }],
+            "reload": {
+                "attempts": 2, "successes": 1, "failures": 1, "last_success": "2026-01-01T00:00:02Z",
+                "last_error": { "time": "2026-01-01T00:00:03Z", "message": "line one\nline two" },
+            },
+        }));
+        insta::assert_snapshot!(render(&document.expect("a document")));
+    }
+
+    fn certificate(name: &str, expires_in_seconds: i64) -> serde_json::Value {
+        serde_json::json!({
+            "name": name, "subject": "CN=x", "serial": "0a", "issuer": "CN=ca", "not_before": "2026-01-01T00:00:00Z",
+            "not_after": "2026-01-02T00:00:00Z", "expires_in_seconds": expires_in_seconds, "fingerprint": "00ff",
+        })
+    }
+
+    #[test]
+    fn no_control_character_reaches_the_terminal() {
+        assert_eq!(printable("CN=\u{1b}[2Jevil\r\nx"), "CN=\u{fffd}[2Jevil\u{fffd}\u{fffd}x");
+    }
+}

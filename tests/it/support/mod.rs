@@ -4,3 +4,4 @@ pub(crate) mod mesh;
 pub(crate) mod pki;
 pub(crate) mod service;
 pub(crate) mod sidecar;
+pub(crate) mod tls_client;

@@ -8,3 +8,4 @@ mod config;
 mod http;
 mod smuggling;
 mod support;
+mod upstream;

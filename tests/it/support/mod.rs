@@ -1,8 +1,14 @@
 //! What the tests are built from: a PKI made at run time, real sidecar processes, and a service to put behind them.
 
+pub(crate) mod grpc;
 pub(crate) mod mesh;
 pub(crate) mod pki;
 pub(crate) mod raw_service;
 pub(crate) mod service;
 pub(crate) mod sidecar;
 pub(crate) mod tls_client;
+
+/// Runs a future to its end on a runtime of its own.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}

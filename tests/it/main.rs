@@ -7,6 +7,8 @@ mod check;
 mod config;
 mod grpc;
 mod http;
+mod http2;
 mod smuggling;
 mod support;
+mod upgrade;
 mod upstream;

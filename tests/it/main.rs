@@ -9,6 +9,7 @@ mod grpc;
 mod http;
 mod http2;
 mod smuggling;
+mod streaming;
 mod support;
 mod upgrade;
 mod upstream;

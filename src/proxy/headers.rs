@@ -94,8 +94,15 @@ fn is_host(host: &HeaderValue) -> bool {
     host.is_empty() || host.to_str().is_ok_and(|host| !host.contains('@') && host.parse::<Authority>().is_ok())
 }
 
-/// The HTTP library refuses differing lengths of HTTP/1.1; this holds for every version and for whatever it may let through.
+/// The HTTP library refuses differing lengths of HTTP/1.1 and prefers a transfer coding to a length; this holds for every
+/// version and for whatever it may let through. A coding beside `chunked` would be lost on the way, and is refused.
 fn check_length(head: &request::Parts) -> Result<(), ProxyError> {
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    if codings.next().is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+        || codings.next().is_some()
+    {
+        return Err(ProxyError::BadRequest("a Transfer-Encoding other than chunked, once"));
+    }
     let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
     let Some(first) = lengths.next() else { return Ok(()) };
     if head.headers.contains_key(TRANSFER_ENCODING) {
@@ -326,6 +333,12 @@ mod tests {
             (Version::HTTP_11, "/", &[("host", "a"), ("content-length", "1"), ("content-length", "2")]),
             (Version::HTTP_11, "/", &[("host", "a"), ("content-length", "+1")]),
             (Version::HTTP_11, "/", &[("host", "a"), ("content-length", "1"), ("transfer-encoding", "chunked")]),
+            (Version::HTTP_11, "/", &[("host", "a"), ("transfer-encoding", "gzip, chunked")]),
+            (
+                Version::HTTP_11,
+                "/",
+                &[("host", "a"), ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+            ),
         ];
         for (version, uri, list) in ambiguous {
             assert!(matches!(check(*version, uri, list), Err(ProxyError::BadRequest(_))), "{version:?} {uri} {list:?}");

@@ -222,6 +222,10 @@ fn refuse(
     let mut response = Response::new(ResponseBody::whole(body, Some(record)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
+    if caller.version < Version::HTTP_2 && matches!(error, ProxyError::BadRequest(_)) {
+        // What follows on the connection may be part of what was refused.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     let proxy_status = format!("mantlet; error={}; details=\"{}\"", error.label(), structured_text(&told));
     headers.extend(HeaderValue::try_from(proxy_status).ok().map(|value| (PROXY_STATUS, value)));

@@ -2,6 +2,7 @@
 
 use crate::support::mesh::Mesh;
 use crate::support::service::{get, raw};
+use crate::support::tls_client::{HTTP1, client_config, connect, talk};
 
 #[test]
 fn a_request_travels_through_two_sidecars_and_the_service_learns_who_called() {
@@ -24,4 +25,12 @@ fn pipelined_requests_are_answered_in_order() {
     let answers = raw(mesh.entry(), requests.as_bytes());
     let places: Vec<usize> = ["/one", "/two", "/three"].iter().map(|path| answers.find(path).unwrap()).collect();
     assert!(places.is_sorted(), "{answers}");
+}
+
+#[test]
+fn any_client_with_a_certificate_may_be_the_other_end_of_the_hop() {
+    let mesh = Mesh::start();
+    let stream = connect(mesh.tls(), "adservice", client_config(&mesh.pki, Some(&mesh.caller), HTTP1)).unwrap();
+    let answer = talk(stream, b"GET /ads HTTP/1.1\r\nHost: ads\r\nConnection: close\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains(&mesh.caller.spiffe), "{answer}");
 }

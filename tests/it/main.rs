@@ -6,4 +6,5 @@ mod cert;
 mod check;
 mod config;
 mod http;
+mod smuggling;
 mod support;

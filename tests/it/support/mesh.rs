@@ -7,11 +7,11 @@ use super::service::Service;
 use super::sidecar::{Sidecar, identity};
 
 /// A caller's sidecar, a callee's sidecar and a service behind it.
-pub(crate) struct Mesh {
+pub(crate) struct Mesh<S = Service> {
     pub(crate) pki: Pki,
     pub(crate) caller: Issued,
     pub(crate) callee: Issued,
-    pub(crate) service: Service,
+    pub(crate) service: S,
     pub(crate) inbound: Sidecar,
     pub(crate) outbound: Sidecar,
 }
@@ -24,10 +24,24 @@ impl Mesh {
 
     /// One with more keys in `[[inbound]]` and in `[[outbound]]`, and more tables in both files.
     pub(crate) fn with(inbound_keys: &str, outbound_keys: &str, tables: &str) -> Self {
+        let service = Service::start();
+        let address = service.address;
+        Self::around(service, address, inbound_keys, outbound_keys, tables)
+    }
+}
+
+impl<S> Mesh<S> {
+    /// One around any service at this address.
+    pub(crate) fn around(
+        service: S,
+        address: SocketAddr,
+        inbound_keys: &str,
+        outbound_keys: &str,
+        tables: &str,
+    ) -> Self {
         let pki = Pki::new();
         let (caller, callee) = (pki.issue("gateway"), pki.issue("adservice"));
-        let service = Service::start();
-        let inbound = Sidecar::start(&inbound(&pki, &callee, service.address, &[&caller.spiffe], inbound_keys, tables));
+        let inbound = Sidecar::start(&inbound(&pki, &callee, address, &[&caller.spiffe], inbound_keys, tables));
         let outbound =
             Sidecar::start(&outbound(&pki, &caller, inbound.address("ads"), &callee.spiffe, outbound_keys, tables));
         Self { pki, caller, callee, service, inbound, outbound }

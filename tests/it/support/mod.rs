@@ -2,5 +2,7 @@
 
 pub(crate) mod mesh;
 pub(crate) mod pki;
+pub(crate) mod raw_service;
 pub(crate) mod service;
 pub(crate) mod sidecar;
+pub(crate) mod tls_client;

@@ -23,6 +23,7 @@ use super::{App, AppError, RunningAdmin, warn_of};
 impl App {
     /// Reads everything again. What cannot be used leaves what runs as it is, says why, and is tried again.
     pub(super) fn reload(&mut self, files: &mut WatchedFiles, cause: &str) {
+        files.note();
         match self.read_and_take_up() {
             Ok(()) => {
                 files.watch(&self.config);

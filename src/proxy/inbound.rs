@@ -112,7 +112,6 @@ impl Inbound {
         let mut upstream = match rules.upstream.connect(Alpn::None).await {
             Ok(connected) => connected.stream,
             Err(error) => {
-                self.context.metrics.count_error(error.label());
                 self.context.report_failure(rules.upstream.address(), &error);
                 return stream.into_inner().0.abort();
             }

@@ -79,11 +79,11 @@ impl Outbound {
         let connected = match target.connect(Alpn::None).await {
             Ok(connected) => connected,
             Err(error) => {
-                self.context.metrics.count_error(error.label());
                 self.context.report_failure(target.address(), &error);
                 return stream.abort();
             }
         };
+        self.context.metrics.count_handshake();
         let peer_registration = self.context.connections.register(
             &self.context.name,
             self.context.direction,

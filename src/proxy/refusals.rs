@@ -148,16 +148,6 @@ impl ListenerContext {
         self.refusals.add(&record);
     }
 
-    /// Tells of an exchange or a tunnel that failed on the upstream's side. A peer that was refused there is told of like any other.
-    pub(super) fn report_failure(&self, upstream: &str, error: &ProxyError) {
-        if let ProxyError::Tls { address, source } = error {
-            return self.refuse_handshake(address, source);
-        }
-        if self.refusals.admit_to_log() {
-            warn!(listener = &*self.name, upstream, reason = error.label(), %error, hint = error.hint(), "exchange failed");
-        }
-    }
-
     /// Counts a denial by the policy and tells of it.
     pub(super) fn refuse_by_policy(&self, address: &str, peer: &Peer, denial: &Denial) {
         self.metrics.count_denial(denial.rule.label());
@@ -165,6 +155,29 @@ impl ListenerContext {
         let record =
             self.refusal(address.to_owned(), denial.rule.label(), denial.to_string(), denial.rule.hint(), certificate);
         self.refusals.add(&record);
+    }
+
+    /// Tells of an exchange that failed for a reason other than the caller. A peer that we refuse to speak to is a refusal like
+    /// that of a caller.
+    pub(super) fn tell_of_failure(&self, upstream: &str, error: &ProxyError) {
+        match error {
+            ProxyError::Tls { address, source } => self.refuse_handshake(address, source),
+            _ if self.refusals.admit_to_log() => warn!(
+                listener = &*self.name,
+                upstream,
+                reason = error.label(),
+                %error,
+                hint = error.hint(),
+                "exchange failed"
+            ),
+            _ => {}
+        }
+    }
+
+    /// Counts a tunnel that could not be made and tells of it.
+    pub(super) fn report_failure(&self, upstream: &str, error: &ProxyError) {
+        self.metrics.count_error(error.label());
+        self.tell_of_failure(upstream, error);
     }
 
     fn refusal(

@@ -6,5 +6,7 @@ mod cert;
 mod check;
 mod config;
 mod http;
+mod identity;
+mod security;
 mod smuggling;
 mod support;

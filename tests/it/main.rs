@@ -10,3 +10,4 @@ mod identity;
 mod security;
 mod smuggling;
 mod support;
+mod upstream;

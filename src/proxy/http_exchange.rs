@@ -9,12 +9,12 @@ use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, request};
 use hyper::body::Incoming;
 use serde_json::json;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::policy::{Denial, Permit};
 
 use super::body::{RequestBody, ResponseBody};
-use super::connections::{Live, Phase};
+use super::connections::{Direction, Live, Phase};
 use super::error::ProxyError;
 use super::headers::{self, IdentityHeaders, Intent};
 use super::listener::ListenerContext;
@@ -106,6 +106,9 @@ async fn forward(
     };
     if answer.retried {
         context.metrics.count_retry();
+    }
+    if context.direction == Direction::Outbound && !answer.lease.reused {
+        context.metrics.count_handshake();
     }
     Ok((answer, upgrade))
 }
@@ -208,14 +211,7 @@ fn refuse(
         (ProxyError::BadRequest(_) | ProxyError::MethodNotCarried(_), _) => {
             debug!(listener = &*context.name, peer.address = live.peer_address, %error, "request refused");
         }
-        _ => warn!(
-            listener = &*context.name,
-            upstream,
-            reason = error.label(),
-            %error,
-            hint = error.hint(),
-            "exchange failed"
-        ),
+        _ => context.tell_of_failure(upstream, error),
     }
     context.metrics.count_error(error.label());
     let told = error.told_to_caller(context.direction);

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{debug, warn};
 
-use crate::net::PeerAddress;
 use crate::policy::Denial;
 use crate::tls::{HandshakeError, Peer};
 use crate::x509::CertificateInfo;
 
+use super::error::ProxyError;
 use super::listener::ListenerContext;
 
 /// How many refusals are kept for status.
@@ -126,10 +126,10 @@ impl State {
 
 impl ListenerContext {
     /// Counts a failed handshake and tells of it.
-    pub(super) fn refuse_handshake(&self, address: PeerAddress, error: &HandshakeError) {
+    pub(super) fn refuse_handshake(&self, address: &str, error: &HandshakeError) {
         self.metrics.count_failed_handshake(error.label());
         if error.is_probe() {
-            debug!(listener = &*self.name, peer.address = %address, "a connection was closed before a handshake");
+            debug!(listener = &*self.name, peer.address = address, "a connection was closed before a handshake");
             return;
         }
         let certificate = match error {
@@ -137,7 +137,7 @@ impl ListenerContext {
             _ => None,
         };
         self.refusals.add(self.refusal(
-            address.to_string(),
+            address.to_owned(),
             error.label(),
             error.to_string(),
             error.hint(),
@@ -152,6 +152,28 @@ impl ListenerContext {
         let record =
             self.refusal(address.to_owned(), denial.rule.label(), denial.to_string(), denial.rule.hint(), certificate);
         self.refusals.add(record);
+    }
+
+    /// Tells of an exchange that failed for a reason other than the caller. A peer that we refuse to speak to is a refusal like
+    /// that of a caller.
+    pub(super) fn tell_of_failure(&self, upstream: &str, error: &ProxyError) {
+        match error {
+            ProxyError::Tls { address, source } => self.refuse_handshake(address, source),
+            _ => warn!(
+                listener = &*self.name,
+                upstream,
+                reason = error.label(),
+                %error,
+                hint = error.hint(),
+                "exchange failed"
+            ),
+        }
+    }
+
+    /// Counts a tunnel that could not be made and tells of it.
+    pub(super) fn report_failure(&self, upstream: &str, error: &ProxyError) {
+        self.metrics.count_error(error.label());
+        self.tell_of_failure(upstream, error);
     }
 
     fn refusal(

@@ -71,7 +71,7 @@ pub struct Lease {
     pub(super) connection: Leased,
     in_flight: InFlight,
     /// True where the connection has carried something before, so that it may turn out closed.
-    pub(super) reused: bool,
+    pub(in crate::proxy) reused: bool,
 }
 
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::admin::{self, AdminState};
 use crate::config::{Config, Problems};
@@ -116,12 +116,7 @@ impl App {
     }
 
     /// Serves until a signal ends it.
-    ///
-    /// # Errors
-    /// Where the system gives no signals or file watches.
-    pub async fn run(mut self) -> Result<(), AppError> {
-        let mut signals = Signals::new()?;
-        let mut files = WatchedFiles::new(&self.config);
+    async fn run(mut self, mut files: WatchedFiles, mut signals: Signals) {
         let mut sweep = tokio::time::interval(self.sweep_interval());
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -134,7 +129,6 @@ impl App {
             }
         }
         self.shut_down(&mut signals, &mut sweep).await;
-        Ok(())
     }
 
     fn sweep(&self) {
@@ -202,12 +196,11 @@ fn warn_of(findings: &[MaterialProblem]) {
 pub fn run(file: &Path, config: Config) -> Result<(), AppError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        // Files are noted before they are read, and signals are caught before anything runs, so that none is missed.
+        let (files, signals) = (WatchedFiles::new(&config), Signals::new()?);
         let app = App::start(config)?;
         info!(config = %file.display(), version = env!("CARGO_PKG_VERSION"), "started");
-        let outcome = app.run().await;
-        if let Err(error) = &outcome {
-            error!(%error, "ended");
-        }
-        outcome
+        app.run(files, signals).await;
+        Ok(())
     })
 }

@@ -6,4 +6,6 @@ mod cert;
 mod check;
 mod config;
 mod http;
+mod identity;
+mod security;
 mod support;

@@ -5,6 +5,7 @@ mod ca;
 mod cert;
 mod check;
 mod config;
+mod grpc;
 mod http;
 mod identity;
 mod security;

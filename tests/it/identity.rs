@@ -209,21 +209,17 @@ fn a_denied_tcp_peer_is_cut_off_and_the_service_sees_no_connection() {
     let pki = Pki::new();
     let (own, gateway, stranger) = (pki.issue(NAME), pki.issue("gateway"), pki.issue("stranger"));
     let service = TcpListener::bind("127.0.0.1:0").unwrap();
-    let text = inbound(
-        &pki,
-        &own,
-        service.local_addr().unwrap(),
-        &[&gateway.spiffe],
-        "protocol = \"tcp\"",
-        "",
-    );
+    let text = inbound(&pki, &own, service.local_addr().unwrap(), &[&gateway.spiffe], "protocol = \"tcp\"", "");
     let sidecar = Sidecar::start(&text);
     let open = |caller| connect(sidecar.address("ads"), NAME, client_config(&pki, Some(caller), &[])).unwrap();
     let mut denied = open(&stranger);
     let end = denied.read(&mut [0; 16]);
     assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
     let event = sidecar.wait_for("refusal", |event| event["message"] == "peer refused");
-    assert_eq!((event["reason"].as_str(), &event["peer.serial"]), (Some("not_on_allow_list"), &stranger.serial_hex().into()));
+    assert_eq!(
+        (event["reason"].as_str(), &event["peer.serial"]),
+        (Some("not_on_allow_list"), &stranger.serial_hex().into())
+    );
     sidecar.wait_for_metric("mantlet_denials_total", &HashMap::from([("reason", "not_on_allow_list")]), 1.0);
     // What the service sees first is the connection of the one who is allowed.
     use std::io::Write as _;

@@ -7,5 +7,6 @@ mod check;
 mod config;
 mod http;
 mod identity;
+mod reload;
 mod security;
 mod support;

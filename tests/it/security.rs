@@ -158,10 +158,7 @@ fn a_self_signed_caller_is_refused() {
         key_der: key.serialize_der(),
         ..gate.pki.issue_with("gateway", "unused", |_| {})
     };
-    assert_eq!(
-        alert(gate.address(), NAME, client_config(&gate.pki, Some(&own), HTTP1)),
-        AlertDescription::UnknownCA
-    );
+    assert_eq!(alert(gate.address(), NAME, client_config(&gate.pki, Some(&own), HTTP1)), AlertDescription::UnknownCA);
     let event = gate.sidecar.wait_for("refusal", |event| event["message"] == "peer refused");
     assert_eq!(event["reason"], "unknown_issuer", "{event}");
 }
@@ -338,16 +335,15 @@ fn no_session_is_resumed_whatever_the_client_wants() {
     for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(gate.pki.der()).unwrap();
-        let mut config =
-            ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-                .with_protocol_versions(&[version])
-                .unwrap()
-                .with_root_certificates(roots)
-                .with_client_auth_cert(
-                    vec![gate.caller.der.clone()],
-                    PrivateKeyDer::try_from(gate.caller.key_der.clone()).unwrap(),
-                )
-                .unwrap();
+        let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_auth_cert(
+                vec![gate.caller.der.clone()],
+                PrivateKeyDer::try_from(gate.caller.key_der.clone()).unwrap(),
+            )
+            .unwrap();
         config.resumption = Resumption::in_memory_sessions(16);
         let config = Arc::new(config);
         for _ in 0..3 {

@@ -44,7 +44,8 @@ impl<S: Read + Write> KeptAlive<S> {
     pub(crate) fn answer(&mut self) -> Result<Answer> {
         let head = self.head()?;
         let lower = head.to_ascii_lowercase();
-        let field = |name: &str| lower.split(&format!("\r\n{name}: ")).nth(1).map(|rest| rest.split("\r\n").next().unwrap());
+        let field =
+            |name: &str| lower.split(&format!("\r\n{name}: ")).nth(1).map(|rest| rest.split("\r\n").next().unwrap());
         let mut body = Vec::new();
         if field("transfer-encoding") == Some("chunked") {
             loop {

@@ -101,14 +101,20 @@ impl Listener {
     /// Accepts on every worker until `stop` is cancelled, and runs `serve` for each connection on the worker that took it, or
     /// on the least loaded one where the first has clearly more to do. At the limit nothing is accepted: further
     /// connections wait in the kernel's queue.
-    pub fn accept_on<F, S>(self, workers: &Workers, limit: &Arc<Semaphore>, stop: &CancellationToken, serve: S)
-    where
+    ///
+    /// The socket is closed once the last of those who accept on it has stopped.
+    pub fn accept_on<F, S>(
+        self: Arc<Self>,
+        workers: &Workers,
+        limit: &Arc<Semaphore>,
+        stop: &CancellationToken,
+        serve: S,
+    ) where
         F: Future<Output = ()> + Send + 'static,
         S: Fn(Arrival) -> F + Clone + Send + 'static,
     {
-        let shared = Arc::new(self);
         for worker in workers.handles().iter() {
-            let (listener, limit, stop) = (Arc::clone(&shared), Arc::clone(limit), stop.clone());
+            let (listener, limit, stop) = (Arc::clone(&self), Arc::clone(limit), stop.clone());
             let (own, workers, serve) = (worker.clone(), Arc::clone(workers.handles()), serve.clone());
             worker.run(async move {
                 match AcceptingSocket::register(&listener) {

@@ -8,6 +8,7 @@ mod config;
 mod grpc;
 mod http;
 mod identity;
+mod reload;
 mod security;
 mod smuggling;
 mod support;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
 use crate::config::Config;
@@ -23,8 +24,10 @@ pub(super) struct WatchedFiles {
     watcher: Option<RecommendedWatcher>,
     folders: BTreeSet<PathBuf>,
     told: mpsc::Receiver<()>,
-    /// The last attempt to take a change up failed: it is tried again at each poll, changed or not.
-    retry: bool,
+    /// When to look at the files next. It outlives the waiting, which the sweep of the connections interrupts again and again.
+    look_at: Instant,
+    /// When to try again to take a change up, changed once more or not.
+    retry_at: Option<Instant>,
 }
 
 impl WatchedFiles {
@@ -37,15 +40,29 @@ impl WatchedFiles {
             }
         });
         let watcher = watcher.inspect_err(|error| warn!(%error, "changes of files are found by polling alone")).ok();
-        let mut files = Self { contents: BTreeMap::new(), watcher, folders: BTreeSet::new(), told, retry: false };
+        let look_at = Instant::now() + POLL;
+        let mut files =
+            Self { contents: BTreeMap::new(), watcher, folders: BTreeSet::new(), told, look_at, retry_at: None };
         files.watch(config);
         files
     }
 
-    /// Watches the files of this configuration from now on, as they are now.
+    /// Notes how the files are just before they are read, so that a change while they are read is another change.
+    pub(super) fn note(&mut self) {
+        for (file, known) in &mut self.contents {
+            *known = digest(file);
+        }
+    }
+
+    /// Watches the files of this configuration from now on. Those that were watched before are known as they were noted.
     pub(super) fn watch(&mut self, config: &Config) {
-        self.contents = files_of(config).into_iter().map(|file| (file.clone(), digest(&file))).collect();
-        self.retry = false;
+        let before = std::mem::take(&mut self.contents);
+        let known = |file: PathBuf| {
+            let digest = before.get(&file).copied().unwrap_or_else(|| digest(&file));
+            (file, digest)
+        };
+        self.contents = files_of(config).into_iter().map(known).collect();
+        self.retry_at = None;
         let folders: BTreeSet<PathBuf> = self.contents.keys().flat_map(|file| folders_of(file)).collect();
         let Some(watcher) = &mut self.watcher else { return };
         for gone in self.folders.difference(&folders) {
@@ -62,22 +79,24 @@ impl WatchedFiles {
 
     /// The attempt to take the change up failed.
     pub(super) fn try_again(&mut self) {
-        for (file, known) in &mut self.contents {
-            *known = digest(file);
-        }
-        self.retry = true;
+        self.retry_at = Some(Instant::now() + POLL);
     }
 
-    /// Waits until the content of a file is another, or until it is time to try again.
+    /// Waits until the content of a file is another, or until it is time to try again. It may be dropped at any time and
+    /// called again: nothing that it was told is lost.
     pub(super) async fn changed(&mut self) {
         loop {
-            let told = tokio::time::timeout(POLL, self.told.recv()).await;
-            if told.is_ok() {
-                tokio::time::sleep(SETTLE).await;
-                while self.told.try_recv().is_ok() {}
+            tokio::select! {
+                () = sleep_until(self.look_at) => {}
+                Some(()) = self.told.recv() => {
+                    self.look_at = self.look_at.min(Instant::now() + SETTLE);
+                    continue;
+                }
             }
-            let retry = self.retry && told.is_err();
-            if retry || self.contents.iter().any(|(file, known)| digest(file) != *known) {
+            let now = Instant::now();
+            self.look_at = now + POLL;
+            let is_time = self.retry_at.is_some_and(|retry_at| retry_at <= now);
+            if is_time || self.contents.iter().any(|(file, known)| digest(file) != *known) {
                 return;
             }
         }

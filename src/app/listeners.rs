@@ -1,10 +1,10 @@
 //! The listeners that run: made from the configuration, replaced by the next one, each as a whole.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -35,6 +35,11 @@ struct Running<C, S> {
     /// What serves the next connection.
     service: Arc<ArcSwap<S>>,
     address: Address,
+    /// The socket for as long as it is accepted on, so that another listener can take its address over.
+    socket: Weak<Listener>,
+    /// Places for connections, and how many there are.
+    limit: Arc<Semaphore>,
+    places: usize,
     stop: CancellationToken,
 }
 
@@ -44,7 +49,7 @@ pub(super) struct Making<'a> {
     pub(super) material: &'a Arc<TrustMaterial>,
     pub(super) shared: Shared,
     pub(super) metrics: &'a ProxyMetrics,
-    pub(super) workers: &'a Arc<Workers>,
+    pub(super) workers: &'a Workers,
     /// True where something that every listener holds has changed, so that all are made anew.
     pub(super) all: bool,
 }
@@ -61,14 +66,14 @@ struct PreparedInbound {
     config: config::Inbound,
     service: Arc<Inbound>,
     rules: Arc<InboundRules>,
-    listener: Option<Listener>,
+    listener: Option<Arc<Listener>>,
 }
 
 struct PreparedOutbound {
     config: config::Outbound,
     service: Arc<Outbound>,
     upstream: Arc<Upstream>,
-    listener: Option<Listener>,
+    listener: Option<Arc<Listener>>,
 }
 
 impl Listeners {
@@ -76,7 +81,7 @@ impl Listeners {
     pub(super) fn prepare(
         &self,
         making: &Making<'_>,
-        bound: &mut HashMap<String, Listener>,
+        bound: &mut HashMap<String, Arc<Listener>>,
     ) -> Result<Prepared, rustls::Error> {
         let mut prepared =
             Prepared { inbound: Vec::new(), outbound: Vec::new(), servers: Vec::new(), clients: Vec::new() };
@@ -120,6 +125,14 @@ impl Listeners {
             .filter(|new| self.outbound.get(&new.name.value).is_none_or(|running| running.config.listen != new.listen));
         let inbound = inbound.map(|new| (new.name.value.as_str(), &new.listen.value));
         inbound.chain(outbound.map(|new| (new.name.value.as_str(), &new.listen.value))).collect()
+    }
+
+    /// The socket that is accepted on at this address now, whoever's it is. A listener that is renamed, or swaps its address
+    /// with another, goes on with it, and no connection that waits in its queue is lost.
+    pub(super) fn socket_at(&self, address: &Address) -> Option<Arc<Listener>> {
+        let inbound = self.inbound.values().map(|running| (&running.address, &running.socket));
+        let mut all = inbound.chain(self.outbound.values().map(|running| (&running.address, &running.socket)));
+        all.find(|(bound, _)| *bound == address).and_then(|(_, socket)| socket.upgrade())
     }
 
     /// Puts what was prepared to use. It cannot fail. Listeners that the configuration no longer has stop accepting, and their
@@ -214,6 +227,20 @@ impl Listeners {
     }
 }
 
+impl<C, S> Running<C, S> {
+    /// Makes more places for connections, or takes places back as connections end.
+    fn resize(&mut self, places: usize) {
+        self.limit.add_permits(places.saturating_sub(self.places));
+        let surplus = self.places.saturating_sub(places);
+        let taken = u32::try_from(surplus - self.limit.forget_permits(surplus)).unwrap_or(u32::MAX);
+        self.places = places;
+        if taken > 0 {
+            let limit = Arc::clone(&self.limit);
+            tokio::spawn(async move { limit.acquire_many_owned(taken).await.map(OwnedSemaphorePermit::forget) });
+        }
+    }
+}
+
 impl Running<config::Inbound, Inbound> {
     fn rules(&self) -> Arc<InboundRules> {
         self.service.load().rules.load_full()
@@ -242,7 +269,7 @@ fn install_one<C, S, F>(
     name: &str,
     config: C,
     service: Arc<S>,
-    listener: Option<Listener>,
+    listener: Option<Arc<Listener>>,
     making: &Making<'_>,
     serve: impl Fn(&ArcSwap<S>, crate::net::Arrival, CancellationToken) -> F + Clone + Send + 'static,
 ) where
@@ -253,18 +280,21 @@ fn install_one<C, S, F>(
         (Some(running), None) => {
             running.service.store(service);
             running.config = config;
+            running.resize(making.config.limits.max_connections);
         }
         (running, Some(listener)) => {
             if let Some(running) = running {
                 running.stop.cancel();
             }
-            let (address, stop) = (listener.address().clone(), CancellationToken::new());
+            let (address, stop, socket) =
+                (listener.address().clone(), CancellationToken::new(), Arc::downgrade(&listener));
             info!(listener = name, %address, "listening");
             let slot = Arc::new(ArcSwap::new(service));
-            let limit = Arc::new(Semaphore::new(making.config.limits.max_connections));
+            let places = making.config.limits.max_connections;
+            let limit = Arc::new(Semaphore::new(places));
             let (serving, stopped) = (Arc::clone(&slot), stop.clone());
             listener.accept_on(making.workers, &limit, &stop, move |arrival| serve(&serving, arrival, stopped.clone()));
-            all.insert(name.to_owned(), Running { config, service: slot, address, stop });
+            all.insert(name.to_owned(), Running { config, service: slot, address, socket, limit, places, stop });
         }
         (None, None) => unreachable!("a new listener was bound before"),
     }
@@ -275,7 +305,7 @@ fn inbound(
     making: &Making<'_>,
     config: &config::Inbound,
     running: Option<&Running<config::Inbound, Inbound>>,
-    listener: Option<Listener>,
+    listener: Option<Arc<Listener>>,
 ) -> Result<PreparedInbound, rustls::Error> {
     let metrics = making.metrics.listener(&config.name.value, Direction::Inbound);
     let context = ListenerContext::new(&config.name.value, Direction::Inbound, metrics, &making.shared);
@@ -283,13 +313,11 @@ fn inbound(
     let is_same = |before: &config::Inbound| {
         before.forward_to == config.forward_to && before.app_protocol == config.app_protocol && !making.all
     };
-    let upstream = match running.filter(|running| is_same(&running.config)) {
-        Some(running) => Arc::clone(&running.rules().upstream),
-        None => {
-            let target =
-                Target::Service { address: config.forward_to.value.clone(), app_protocol: config.app_protocol };
-            upstream(making, target, &context)
-        }
+    let upstream = if let Some(running) = running.filter(|running| is_same(&running.config)) {
+        Arc::clone(&running.rules().upstream)
+    } else {
+        let target = Target::Service { address: config.forward_to.value.clone(), app_protocol: config.app_protocol };
+        upstream(making, target, &context)
     };
     let rules = Arc::new(InboundRules {
         policy: Policy::allowing(&config.allow),
@@ -308,7 +336,7 @@ fn outbound(
     making: &Making<'_>,
     config: &config::Outbound,
     running: Option<&Running<config::Outbound, Outbound>>,
-    listener: Option<Listener>,
+    listener: Option<Arc<Listener>>,
 ) -> Result<PreparedOutbound, rustls::Error> {
     let metrics = making.metrics.listener(&config.name.value, Direction::Outbound);
     let context = ListenerContext::new(&config.name.value, Direction::Outbound, metrics, &making.shared);
@@ -323,6 +351,5 @@ fn outbound(
 }
 
 fn upstream(making: &Making<'_>, target: Target, context: &ListenerContext) -> Arc<Upstream> {
-    let Shared { connections, limits, timeouts, .. } = &making.shared;
-    Arc::new(Upstream::new(target, &context.name, making.workers.count(), connections, limits, timeouts))
+    Arc::new(Upstream::new(target, context, making.workers.count()))
 }

@@ -11,13 +11,13 @@ mod shutdown;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::admin::{self, AdminState};
 use crate::config::{Config, Problems};
@@ -61,7 +61,7 @@ fn listed(problems: &[MaterialProblem]) -> String {
 pub struct App {
     config: Config,
     material: Arc<TrustMaterial>,
-    workers: Arc<Workers>,
+    workers: Workers,
     connections: Arc<Connections>,
     refusals: Arc<Refusals>,
     metrics: ProxyMetrics,
@@ -69,6 +69,9 @@ pub struct App {
     admin: Option<RunningAdmin>,
     state: Arc<AdminState>,
     is_draining: bool,
+    /// When all live connections were last judged, and until when those made since are.
+    judged: Instant,
+    judge_until: Instant,
 }
 
 struct RunningAdmin {
@@ -92,7 +95,7 @@ impl App {
         let (material, findings) = TrustMaterial::load(&MaterialSources::from(&config)).map_err(AppError::Material)?;
         warn_of(&findings);
         let material = Arc::new(material);
-        let workers = Arc::new(Workers::start(config.runtime.workers)?);
+        let workers = Workers::start(config.runtime.workers)?;
         let connections = Arc::new(Connections::new(workers.count()));
         let refusals = Arc::new(Refusals::default());
         refusals.set_trusted_anchors(&material.anchors);
@@ -110,35 +113,34 @@ impl App {
             metrics,
             state: Arc::new(state),
             is_draining: false,
+            judged: Instant::now(),
+            judge_until: Instant::now(),
         };
         app.take_up(config, material)?;
         Ok(app)
     }
 
     /// Serves until a signal ends it.
-    ///
-    /// # Errors
-    /// Where the system gives no signals or file watches.
-    pub async fn run(mut self) -> Result<(), AppError> {
-        let mut signals = Signals::new()?;
-        let mut files = WatchedFiles::new(&self.config);
-        let mut sweep = tokio::time::interval(self.sweep_interval());
-        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    async fn run(mut self, mut files: WatchedFiles, mut signals: Signals) {
+        let mut swept = tokio::time::Instant::now();
         loop {
             tokio::select! {
-                _ = sweep.tick() => self.sweep(),
+                () = tokio::time::sleep_until(swept + self.sweep_interval()) => {
+                    swept = tokio::time::Instant::now();
+                    self.sweep();
+                }
                 () = files.changed() => self.reload(&mut files, "a file changed"),
                 _ = signals.hangup.recv() => self.reload(&mut files, "SIGHUP"),
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
             }
         }
-        self.shut_down(&mut signals, &mut sweep).await;
-        Ok(())
+        self.shut_down(&mut signals).await;
     }
 
     fn sweep(&self) {
         self.connections.sweep(&self.config.timeouts, SystemTime::now());
+        self.judge_newcomers();
         self.listeners.prune();
     }
 
@@ -202,12 +204,11 @@ fn warn_of(findings: &[MaterialProblem]) {
 pub fn run(file: &Path, config: Config) -> Result<(), AppError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
+        // Files are noted before they are read, and signals are caught before anything runs, so that none is missed.
+        let (files, signals) = (WatchedFiles::new(&config), Signals::new()?);
         let app = App::start(config)?;
         info!(config = %file.display(), version = env!("CARGO_PKG_VERSION"), "started");
-        let outcome = app.run().await;
-        if let Err(error) = &outcome {
-            error!(%error, "ended");
-        }
-        outcome
+        app.run(files, signals).await;
+        Ok(())
     })
 }

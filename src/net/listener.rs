@@ -101,15 +101,21 @@ impl Listener {
     /// Accepts on every worker until `stop` is cancelled, and runs `serve` for each connection on the worker that took it, or
     /// on the least loaded one where the first has clearly more to do. At the limit nothing is accepted: further
     /// connections wait in the kernel's queue.
-    pub fn accept_on<F, S>(self, workers: &Arc<Workers>, limit: &Arc<Semaphore>, stop: &CancellationToken, serve: S)
-    where
+    ///
+    /// The socket is closed once the last of those who accept on it has stopped.
+    pub fn accept_on<F, S>(
+        self: Arc<Self>,
+        workers: &Workers,
+        limit: &Arc<Semaphore>,
+        stop: &CancellationToken,
+        serve: S,
+    ) where
         F: Future<Output = ()> + Send + 'static,
         S: Fn(Arrival) -> F + Clone + Send + 'static,
     {
-        let shared = Arc::new(self);
-        for worker in workers.iter() {
-            let (listener, limit, stop) = (Arc::clone(&shared), Arc::clone(limit), stop.clone());
-            let (own, workers, serve) = (worker.clone(), Arc::clone(workers), serve.clone());
+        for worker in workers.handles().iter() {
+            let (listener, limit, stop) = (Arc::clone(&self), Arc::clone(limit), stop.clone());
+            let (own, workers, serve) = (worker.clone(), Arc::clone(workers.handles()), serve.clone());
             worker.run(async move {
                 match AcceptingSocket::register(&listener) {
                     Ok(socket) => {
@@ -225,14 +231,14 @@ impl AcceptingSocket {
     }
 }
 
-async fn accept_loop<F, S>(socket: AcceptingSocket, limit: Arc<Semaphore>, own: &Worker, workers: &Workers, serve: S)
+async fn accept_loop<F, S>(socket: AcceptingSocket, limit: Arc<Semaphore>, own: &Worker, workers: &[Worker], serve: S)
 where
     F: Future<Output = ()> + Send + 'static,
     S: Fn(Arrival) -> F + Clone + Send + 'static,
 {
     loop {
         let (stream, place) = socket.accept_within(&limit).await;
-        let least = workers.least_loaded();
+        let least = Worker::least_loaded(workers);
         if own.load() <= least.load() + TOLERATED_IMBALANCE {
             own.spawn(serve(Arrival { stream, place, worker: own.index }));
         } else {

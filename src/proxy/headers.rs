@@ -331,7 +331,8 @@ mod tests {
 
     #[test]
     fn requests_that_two_readers_could_read_differently_are_refused() {
-        let ambiguous: &[(Version, &str, &[(&str, &str)])] = &[
+        type Case = (Version, &'static str, &'static [(&'static str, &'static str)]);
+        let ambiguous: &[Case] = &[
             (Version::HTTP_11, "/", &[]),
             (Version::HTTP_11, "/", &[("host", "a"), ("host", "a")]),
             (Version::HTTP_11, "/", &[("host", "a b")]),

@@ -9,12 +9,12 @@ use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, request};
 use hyper::body::Incoming;
 use serde_json::json;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::policy::{Denial, Permit};
 
 use super::body::{RequestBody, ResponseBody};
-use super::connections::{Live, Phase};
+use super::connections::{Direction, Live, Phase};
 use super::error::ProxyError;
 use super::headers::{self, IdentityHeaders, Intent};
 use super::listener::ListenerContext;
@@ -47,7 +47,7 @@ pub(super) async fn exchange(
     let (head, body) = request.into_parts();
     let caller =
         Caller { version: head.version, is_grpc: head.headers.get(CONTENT_TYPE).is_some_and(headers::is_grpc_type) };
-    let mut record = ExchangeRecord::begin(&context, in_flight, &head);
+    let mut record = Box::new(ExchangeRecord::begin(&context, in_flight, &head));
     let (body, bytes) = RequestBody::new(body);
     record.count_request_bytes(bytes);
     let address = Arc::clone(route.upstream.address());
@@ -106,6 +106,9 @@ async fn forward(
     };
     if answer.retried {
         context.metrics.count_retry();
+    }
+    if context.direction == Direction::Outbound && !answer.lease.reused {
+        context.metrics.count_handshake();
     }
     Ok((answer, upgrade))
 }
@@ -211,14 +214,7 @@ fn refuse(
         (ProxyError::BadRequest(_) | ProxyError::MethodNotCarried(_), _) => {
             debug!(listener = &*context.name, peer.address = live.peer_address, %error, "request refused");
         }
-        _ => warn!(
-            listener = &*context.name,
-            upstream,
-            reason = error.label(),
-            %error,
-            hint = error.hint(),
-            "exchange failed"
-        ),
+        _ => context.tell_of_failure(upstream, error),
     }
     context.metrics.count_error(error.label());
     let told = error.told_to_caller(context.direction);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use crate::config::{IdentityHeader, Protocol};
 use crate::net::{Arrival, PeerAddress};
@@ -59,7 +59,7 @@ impl Inbound {
         };
         let (stream, peer) = match stop.run_until_cancelled(handshake).await {
             None => return,
-            Some(Err(error)) => return self.context.refuse_handshake(address, &error),
+            Some(Err(error)) => return self.context.refuse_handshake(&address.to_string(), &error),
             Some(Ok(accepted)) => accepted,
         };
         self.context.metrics.count_handshake();
@@ -112,8 +112,7 @@ impl Inbound {
         let mut upstream = match rules.upstream.connect(Alpn::None).await {
             Ok(connected) => connected.stream,
             Err(error) => {
-                self.context.metrics.count_error(error.label());
-                warn!(listener = &*self.context.name, reason = error.label(), %error, hint = error.hint(), "exchange failed");
+                self.context.report_failure(rules.upstream.address(), &error);
                 return stream.into_inner().0.abort();
             }
         };

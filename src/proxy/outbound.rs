@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use crate::config::Protocol;
 use crate::net::{Arrival, Stream};
@@ -79,11 +79,11 @@ impl Outbound {
         let connected = match target.connect(Alpn::None).await {
             Ok(connected) => connected,
             Err(error) => {
-                self.context.metrics.count_error(error.label());
-                warn!(listener = &*self.context.name, reason = error.label(), %error, hint = error.hint(), "exchange failed");
+                self.context.report_failure(target.address(), &error);
                 return stream.abort();
             }
         };
+        self.context.metrics.count_handshake();
         let peer_registration = self.context.connections.register(
             &self.context.name,
             self.context.direction,

@@ -1,11 +1,11 @@
 //! Bytes both ways, with half-close, until both ends are done or the connection has to end.
 
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use std::{fmt, io};
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -40,6 +40,16 @@ pub(super) enum TunnelEnd {
     Broken(io::Error),
     /// The connection had to end.
     Ended,
+}
+
+impl fmt::Display for TunnelEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("both ends closed"),
+            Self::Broken(error) => write!(f, "one end broke off: {error}"),
+            Self::Ended => f.write_str("it had to end"),
+        }
+    }
 }
 
 impl Carried {
@@ -115,7 +125,7 @@ pub(super) async fn join_upgraded(
     };
     let carried = Carried::default();
     let end = tunnel::<TokioIo<Upgraded>, TokioIo<Upgraded>>(permit, &mut caller, &mut upstream, lives, &carried).await;
-    debug!(listener = &*context.name, ?end, "an upgraded connection ended");
+    debug!(listener = &*context.name, %end, "an upgraded connection ended");
     record.add_response_bytes(carried.to_caller());
     record.count_request_bytes(Some(Arc::new(AtomicU64::new(carried.to_upstream()))));
     record.complete();

@@ -40,7 +40,8 @@ impl<S> Mesh<S> {
         tables: &str,
     ) -> Self {
         let pki = Pki::new();
-        let (caller, callee) = (pki.issue("gateway"), pki.issue("adservice"));
+        let caller = pki.issue("gateway");
+        let callee = pki.issue("adservice");
         let inbound = Sidecar::start(&inbound(&pki, &callee, address, &[&caller.spiffe], inbound_keys, tables));
         let outbound =
             Sidecar::start(&outbound(&pki, &caller, inbound.address("ads"), &callee.spiffe, outbound_keys, tables));

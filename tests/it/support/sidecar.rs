@@ -170,6 +170,32 @@ impl Sidecar {
         lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     }
 
+    /// Waits until that figure is this one.
+    pub(crate) fn wait_for_metric(&self, name: &str, labels: &HashMap<&str, &str>, value: f64) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let figure = self.metric(name, labels);
+            if (figure - value).abs() < f64::EPSILON {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{name} {labels:?} is {figure}, expected {value}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// Waits until the status is as wanted, and gives it.
+    pub(crate) fn wait_for_status(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let status = self.status();
+            if is_it(&status) {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "no {what} in the status: {status}");
+            std::thread::yield_now();
+        }
+    }
+
     /// `/status`.
     pub(crate) fn status(&self) -> Value {
         serde_json::from_str(&super::service::get(self.address("admin"), "/status").1).unwrap()

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{AlertDescription, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_pki_types::ServerName;
 
 use super::pki::{Issued, Pki};
@@ -53,4 +53,23 @@ pub(crate) fn talk(mut stream: impl Read + Write, request: &[u8]) -> String {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// The alert that the other end sent, at the latest in answer to a request.
+pub(crate) fn alert(address: SocketAddr, name: &str, config: ClientConfig) -> AlertDescription {
+    let refused = match connect(address, name, config) {
+        Err(error) => error,
+        // With TLS 1.3 a client learns only afterwards what the server thinks of its certificate.
+        Ok(mut stream) => loop {
+            match stream.read(&mut [0; 64]) {
+                Ok(0) => panic!("closed without an alert"),
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        },
+    };
+    match refused.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::AlertReceived(alert)) => *alert,
+        _ => panic!("no alert but {refused:?}"),
+    }
 }

@@ -10,4 +10,5 @@ mod identity;
 mod security;
 mod smuggling;
 mod support;
+mod tcp;
 mod upstream;

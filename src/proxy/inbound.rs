@@ -20,7 +20,7 @@ use super::http_exchange::Route;
 use super::listener::ListenerContext;
 use super::proxy_protocol;
 use super::tcp_tunnel::{self, Carried, TunnelEnd};
-use super::upstream::{Upstream, UpstreamStream};
+use super::upstream::Upstream;
 
 /// An inbound listener.
 #[derive(Debug)]
@@ -120,16 +120,12 @@ impl Inbound {
             let header = proxy_protocol::header(address, local_address(&stream), &peer.identity);
             if let Err(error) = upstream.write_all(&header).await {
                 debug!(listener = &*self.context.name, %error, "the service closed before the PROXY header");
-                return;
+                return stream.into_inner().0.abort();
             }
         }
         let carried = Carried::default();
-        let end = tcp_tunnel::tunnel(permit, &mut stream, &mut upstream, [live, live], &carried).await;
+        let end = tcp_tunnel::join(permit, stream, upstream, [live, live], &carried).await;
         self.context.record_tunnel(live, rules.upstream.address(), &carried, &end, started.elapsed());
-        if let TunnelEnd::Broken(_) = end {
-            stream.into_inner().0.abort();
-            upstream.abort();
-        }
     }
 }
 
@@ -161,16 +157,6 @@ impl Caller {
                 *made = Some((rules.identity_headers.clone(), Arc::clone(&headers)));
                 headers
             }
-        }
-    }
-}
-
-impl UpstreamStream {
-    /// Ends the connection so that the other end does not take what it has for the whole.
-    pub(super) fn abort(self) {
-        match self {
-            Self::Plain(stream) => stream.abort(),
-            Self::Tls(stream) => stream.into_inner().0.abort(),
         }
     }
 }
@@ -209,6 +195,7 @@ impl ListenerContext {
                 TunnelEnd::Closed => "completed",
                 TunnelEnd::Broken(_) => "broken",
                 TunnelEnd::Ended => "ended",
+                TunnelEnd::Cut => "cut",
             },
             reason = live.reason().map(super::connections::EndReason::label),
             "connection"

@@ -14,5 +14,6 @@ mod security;
 mod smuggling;
 mod streaming;
 mod support;
+mod tcp;
 mod upgrade;
 mod upstream;

@@ -77,6 +77,15 @@ impl Upstream {
     }
 }
 
+impl AsRef<Stream> for UpstreamStream {
+    fn as_ref(&self) -> &Stream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
 fn describe(endpoint: &Endpoint, address: IpAddr) -> String {
     match endpoint.host {
         Host::Dns(_) => format!("{endpoint} ({address})"),

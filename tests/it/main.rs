@@ -9,4 +9,5 @@ mod http;
 mod identity;
 mod reload;
 mod security;
+mod shutdown;
 mod support;

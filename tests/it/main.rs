@@ -11,6 +11,7 @@ mod http;
 mod identity;
 mod reload;
 mod security;
+mod shutdown;
 mod smuggling;
 mod streaming;
 mod support;

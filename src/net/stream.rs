@@ -55,14 +55,18 @@ impl Stream {
         }
     }
 
-    /// Ends the connection so that the other end sees an error and not an orderly end: what it has received may be cut short.
+    /// Says whether a close shows the other end an error and not an orderly end, so that it does not take what it has received for
+    /// the whole. The kernel keeps to it even where this process is killed. A Unix socket knows no such end.
+    pub fn reset_on_close(&self, reset: bool) {
+        if let Self::Tcp(stream) = self {
+            // Where the kernel refuses, the connection is closed in the ordinary way.
+            let _ = SockRef::from(stream).set_linger(reset.then_some(Duration::ZERO));
+        }
+    }
+
+    /// Ends the connection with an error for the other end.
     pub fn abort(self) {
-        let socket = match &self {
-            Self::Tcp(stream) => SockRef::from(stream),
-            Self::Unix(stream) => SockRef::from(stream),
-        };
-        // Where the kernel refuses, the connection is closed in the ordinary way.
-        let _ = socket.set_linger(Some(Duration::ZERO));
+        self.reset_on_close(true);
     }
 
     /// The other end's address.
@@ -71,6 +75,12 @@ impl Stream {
             Self::Tcp(stream) => stream.peer_addr().map_or(PeerAddress::Unix, PeerAddress::Tcp),
             Self::Unix(_) => PeerAddress::Unix,
         }
+    }
+}
+
+impl AsRef<Self> for Stream {
+    fn as_ref(&self) -> &Self {
+        self
     }
 }
 

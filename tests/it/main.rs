@@ -8,10 +8,17 @@ mod config;
 mod grpc;
 mod http2;
 mod http;
+<<<<<<< HEAD
+mod http2;
+mod identity;
+mod reload;
+mod security;
+=======
 mod identity;
 mod reload;
 mod security;
 mod shutdown;
+>>>>>>> refs/heads/main
 mod smuggling;
 mod streaming;
 mod support;

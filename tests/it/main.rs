@@ -8,9 +8,9 @@ mod config;
 mod grpc;
 mod http2;
 mod http;
-<<<<<<< HEAD
-mod http2;
 mod identity;
+<<<<<<< HEAD
+mod proxy_protocol;
 mod reload;
 mod security;
 =======
@@ -23,5 +23,6 @@ mod smuggling;
 mod streaming;
 mod support;
 mod tcp;
+mod unix_sockets;
 mod upgrade;
 mod upstream;

@@ -9,16 +9,10 @@ mod grpc;
 mod http2;
 mod http;
 mod identity;
-<<<<<<< HEAD
 mod proxy_protocol;
 mod reload;
 mod security;
-=======
-mod identity;
-mod reload;
-mod security;
 mod shutdown;
->>>>>>> refs/heads/main
 mod smuggling;
 mod streaming;
 mod support;

@@ -1,9 +1,6 @@
 //! What the tests are built from: a PKI made at run time, real sidecar processes, and a service to put behind them.
 
-<<<<<<< HEAD
-=======
 pub(crate) mod balancer;
->>>>>>> refs/heads/main
 pub(crate) mod exchange;
 pub(crate) mod frames;
 pub(crate) mod gate;

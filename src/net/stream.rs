@@ -1,6 +1,7 @@
 //! A connected stream socket, whatever its family.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -72,9 +73,27 @@ impl Stream {
     /// The other end's address.
     pub fn peer_address(&self) -> PeerAddress {
         match self {
-            Self::Tcp(stream) => stream.peer_addr().map_or(PeerAddress::Unix, PeerAddress::Tcp),
+            Self::Tcp(stream) => {
+                stream.peer_addr().map_or(PeerAddress::Unix, |address| PeerAddress::Tcp(canonical(address)))
+            }
             Self::Unix(_) => PeerAddress::Unix,
         }
+    }
+
+    /// Our end's address, where it is an IP address and port.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok().map(canonical),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+/// A listener for both families shows IPv4 addresses as IPv6 ones, which rules and readers do not expect.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
+        IpAddr::V6(_) => address,
     }
 }
 

@@ -129,7 +129,7 @@ impl Inbound {
             }
         };
         if rules.proxy_protocol {
-            let header = proxy_protocol::header(address, local_address(&stream), &peer.identity);
+            let header = proxy_protocol::header(address, stream.get_ref().0.local_address(), &peer.identity);
             if let Err(error) = upstream.write_all(&header).await {
                 debug!(listener = &*self.context.name, %error, "the service closed before the PROXY header");
                 return stream.into_inner().0.abort();
@@ -138,13 +138,6 @@ impl Inbound {
         let carried = Carried::default();
         let end = tcp_tunnel::join(permit, stream, upstream, [live, live], &carried).await;
         self.context.record_tunnel(live, rules.upstream.address(), &carried, &end, started.elapsed());
-    }
-}
-
-fn local_address(stream: &TlsServerStream) -> Option<std::net::SocketAddr> {
-    match &stream.get_ref().0 {
-        crate::net::Stream::Tcp(stream) => stream.local_addr().ok(),
-        crate::net::Stream::Unix(_) => None,
     }
 }
 

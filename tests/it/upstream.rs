@@ -164,13 +164,17 @@ fn a_denied_caller_reads_a_problem_document_and_the_body_it_sends_is_not_read() 
 
 #[test]
 fn an_answer_that_does_not_come_in_time_is_a_504() {
+    // Nothing is ever accepted: the kernel connects, and no answer comes.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
     let mesh = Mesh::around((), address, "", "", "[timeouts]\nresponse_header = \"100ms\"");
     let (status, body) = get(mesh.entry(), "/");
     assert_eq!(status, 504, "{body}");
     assert!(body.contains("http_response_timeout"), "{body}");
-    drop(silent);
+    // A request that was given up is not tried again elsewhere.
+    silent.set_nonblocking(true).unwrap();
+    assert!(silent.accept().is_ok());
+    assert!(silent.accept().is_err());
 }
 
 #[test]

@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+/// How to install curl.
+pub(crate) const CURL: &str = "apt-get install curl";
+
 /// Where a program is. A test that needs one which is absent fails and says how to install it.
 pub(crate) fn program(name: &str, install: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();

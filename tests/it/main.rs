@@ -7,6 +7,7 @@ mod check;
 mod config;
 mod http;
 mod identity;
+mod limits;
 mod reload;
 mod security;
 mod shutdown;

@@ -1,6 +1,5 @@
 //! The client of the flow, and of the attacks: one request on a connection of its own, plain or with TLS, any header.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,7 +91,7 @@ pub(crate) async fn over_tls(to: SocketAddr, tls: Arc<ClientConfig>, get: &Get) 
     let request = get.request(&format!("localhost:{}", to.port()))?;
     let answer = within_deadline(async {
         let name = ServerName::try_from("localhost").map_err(|error| error.to_string())?;
-        let stream = TlsConnector::from(tls).connect(name, stream).await.map_err(|error| chain(&error))?;
+        let stream = TlsConnector::from(tls).connect(name, stream).await.map_err(|error| root(&error))?;
         exchange(stream, request).await
     })
     .await;
@@ -146,25 +145,27 @@ async fn exchange(
 ) -> Result<Answer, String> {
     // Title case on the wire: whoever strips headers by their exact spelling is found out.
     let handshake = http1::Builder::new().title_case_headers(true).handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = handshake.map_err(|error| chain(&error))?;
-    tokio::spawn(connection);
-    let response = sender.send_request(request).await.map_err(|error| chain(&error))?;
+    let (mut sender, connection) = handshake.map_err(|error| root(&error))?;
+    let connection = tokio::spawn(connection);
+    let response = match sender.send_request(request).await {
+        Ok(response) => response,
+        // A TLS 1.3 server refuses after the handshake is over for its client: what it says comes with the connection's end.
+        Err(error) => {
+            let ended = connection.await.map_err(|error| root(&error))?;
+            return Err(ended.map_or_else(|end| root(&end), |()| root(&error)));
+        }
+    };
     let (head, body) = response.into_parts();
     let body = Limited::new(body, MAX_BODY_BYTES).collect().await.map_err(|error| error.to_string())?.to_bytes();
     let body = String::from_utf8_lossy(&body).into_owned();
     Ok(Answer { status: head.status, headers: head.headers, body })
 }
 
-/// The error and what caused it, each said once.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            write!(text, ": {inner_text}").ok();
-        }
-        cause = inner.source();
+/// What the error comes down to; the layers above it only say where it passed.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
     }
-    text
+    cause.to_string()
 }

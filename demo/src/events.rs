@@ -60,14 +60,19 @@ impl Event {
         })
     }
 
-    /// The refusal of the peer at that address, if this event is one.
+    /// The refusal of the peer at that address, if this event is one: of a caller, or of an upstream that was called.
     pub(crate) fn refusal_of(&self, peer_address: &str) -> Option<Refusal> {
-        let refused = self.text("message").as_deref() == Some("peer refused");
-        (refused && self.text("peer.address").as_deref() == Some(peer_address)).then(|| self.refusal()).flatten()
+        let named_by = match self.text("message")?.as_str() {
+            "peer refused" => "peer.address",
+            "exchange failed" => "upstream",
+            _ => return None,
+        };
+        (self.text(named_by).as_deref() == Some(peer_address)).then(|| self.refusal()).flatten()
     }
 
     fn refusal(&self) -> Option<Refusal> {
-        Some(Refusal { reason: self.text("reason")?, detail: self.text("detail"), hint: self.text("hint") })
+        let detail = self.text("detail").or_else(|| self.text("error"));
+        Some(Refusal { reason: self.text("reason")?, detail, hint: self.text("hint") })
     }
 }
 

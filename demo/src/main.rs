@@ -99,24 +99,48 @@ async fn tell_and_clean_up(args: StoryArgs) -> anyhow::Result<bool> {
     let mut signals = Signals::install()?;
     // A signal drops the story, and with it every process that it has started.
     let told = tokio::select! {
-        told = tell(&args, &teller, &mantlet, folder.path()) => told,
+        told = tell(&teller, &mantlet, folder.path()) => told,
         name = signals.next() => bail!("stopped by {name}"),
     };
     let passed = match told {
-        Ok(Told { market, story }) => {
-            if args.keep {
-                invite(&market, &teller);
-                signals.next().await;
-            }
-            market.stop().await;
-            Ok(story.passed)
-        }
+        Ok(told) => told.finish(&args, &teller, &mut signals).await,
         Err(error) => Err(error),
     };
     if !matches!(passed, Ok(true)) {
         eprintln!("flea-market: the logs and the configuration are kept in {}", folder.keep().display());
     }
     passed
+}
+
+impl Told {
+    /// Stops everything, after a signal where it is to be kept until then, and tells how it all went.
+    async fn finish(mut self, args: &StoryArgs, teller: &Teller, signals: &mut Signals) -> anyhow::Result<bool> {
+        if args.keep {
+            self.conclude(args, teller)?;
+            invite(&self.market, teller);
+            signals.next().await;
+        }
+        self.story.bad_ends = self.market.stop().await;
+        if !args.keep {
+            self.conclude(args, teller)?;
+        } else if !self.story.bad_ends.is_empty() {
+            bail!("{}", self.story.bad_ends.join("; "));
+        }
+        Ok(self.story.passed)
+    }
+
+    fn conclude(&mut self, args: &StoryArgs, teller: &Teller) -> anyhow::Result<()> {
+        let Self { market, story } = self;
+        story.passed = story.problems().is_empty();
+        if story.ended_by.is_none() {
+            teller.summary(story);
+        }
+        if !story.passed {
+            story.logs = Some(market.logs.clone());
+            show_failure(market, teller, story);
+        }
+        if args.json { Teller::json(story) } else { Ok(()) }
+    }
 }
 
 /// What tells this program to stop.
@@ -138,7 +162,7 @@ impl Signals {
     }
 }
 
-async fn tell(args: &StoryArgs, teller: &Teller, mantlet: &Path, folder: &Path) -> anyhow::Result<Told> {
+async fn tell(teller: &Teller, mantlet: &Path, folder: &Path) -> anyhow::Result<Told> {
     teller.heading("Setting up");
     let pki = pki::create(mantlet, folder).await.context("the PKI is not made")?;
     teller.note(&format!("A closed PKI for spiffe://{}, made with mantlet ca.", pki::TRUST_DOMAIN));
@@ -146,19 +170,7 @@ async fn tell(args: &StoryArgs, teller: &Teller, mantlet: &Path, folder: &Path) 
     introduce(&market, teller, folder);
 
     let mut story = Story::default();
-    if let Err(error) = tell_story(&market, teller, &mut story).await {
-        story.ended_by = Some(format!("{error:#}"));
-    } else {
-        teller.summary(&story);
-    }
-    story.passed = story.problems().is_empty();
-    if !story.passed {
-        story.logs = Some(market.logs.clone());
-        show_failure(&market, teller, &story);
-    }
-    if args.json {
-        Teller::json(&story)?;
-    }
+    story.ended_by = tell_story(&market, teller, &mut story).await.err().map(|error| format!("{error:#}"));
     Ok(Told { market, story })
 }
 

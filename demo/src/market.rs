@@ -67,11 +67,13 @@ impl Market {
         Place { mantlet, pki, folder, logs }.start(plan).await
     }
 
-    /// Stops everything, the caller before its callee.
-    pub(crate) async fn stop(mut self) {
+    /// Stops everything, the caller before its callee, and tells who did not end as it should.
+    pub(crate) async fn stop(&mut self) -> Vec<String> {
+        let mut problems = Vec::new();
         for process in self.processes_mut() {
-            process.stop(STOP_DEADLINE).await;
+            problems.extend(process.stop(STOP_DEADLINE).await.err());
         }
+        problems
     }
 
     /// Every process, the caller before its callee.

@@ -114,16 +114,35 @@ impl Process {
         self.child.try_wait().ok().flatten()
     }
 
-    /// Asks the process to finish with SIGTERM, and kills it when it does not before the deadline.
-    pub(crate) async fn stop(&mut self, deadline: Duration) {
-        // An id is there for as long as the process was not reaped, so that it cannot be another's by now.
-        if let Some(pid) = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
-            && kill_process(pid, Signal::TERM).is_ok()
-            && timeout(deadline, self.child.wait()).await.is_ok()
-        {
-            return;
+    /// Asks the process to finish with SIGTERM, and kills it when it does not before the deadline. Fails where it ended in
+    /// another way than it should.
+    pub(crate) async fn stop(&mut self, deadline: Duration) -> Result<(), String> {
+        let ended = if self.terminate() {
+            timeout(deadline, self.child.wait()).await.ok()
+        } else {
+            self.child.try_wait().transpose()
+        };
+        let name = &self.name;
+        match ended {
+            Some(Ok(status)) if status.success() => (),
+            Some(Ok(status)) => return Err(format!("{name} ended with {status}")),
+            Some(Err(error)) => return Err(format!("{name} cannot be waited for: {error}")),
+            None => {
+                self.child.kill().await.ok();
+                return Err(format!("{name} did not end within {deadline:?} and was killed"));
+            }
         }
-        self.child.kill().await.ok();
+        match self.find(Mark::START, |line| line.contains("panicked at").then(|| line.to_owned())) {
+            Some(line) => Err(format!("{name} has a fault: {line}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends SIGTERM; false where the process has ended before.
+    fn terminate(&self) -> bool {
+        // An id is there for as long as the process was not reaped, so that it cannot be another's by now.
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
+        id.and_then(Pid::from_raw).is_some_and(|pid| kill_process(pid, Signal::TERM).is_ok())
     }
 }
 
@@ -222,7 +241,27 @@ mod tests {
         let script = "trap '' TERM; echo ready; while :; do sleep 1; done";
         let mut process = Process::start("stubborn", shell(script), logs.path()).unwrap();
         process.wait_for(Mark(0), DEADLINE, |line| (line == "ready").then_some(())).await.unwrap();
-        process.stop(Duration::from_millis(100)).await;
+        let problem = process.stop(Duration::from_millis(100)).await.unwrap_err();
+        assert_eq!(problem, "stubborn did not end within 100ms and was killed");
         assert!(process.exited().is_some());
+    }
+
+    #[tokio::test]
+    async fn an_end_that_is_not_as_it_should_be_is_told() {
+        let logs = tempfile::tempdir().unwrap();
+        for (script, told) in [
+            ("exec sleep 60", "shell ended with signal: 15 (SIGTERM)"),
+            (
+                "trap 'exit 0' TERM; echo panicked at noon; while :; do sleep 0.01; done",
+                "shell has a fault: panicked at noon",
+            ),
+        ] {
+            let mut process = Process::start("shell", shell(&format!("echo begun; {script}")), logs.path()).unwrap();
+            process
+                .wait_for(Mark::START, DEADLINE, |line| (line != "begun" || script.starts_with("exec")).then_some(()))
+                .await
+                .unwrap();
+            assert_eq!(process.stop(DEADLINE).await.unwrap_err(), told);
+        }
     }
 }

@@ -44,6 +44,8 @@ pub(crate) struct Story {
     pub(crate) steps: Vec<Step>,
     pub(crate) answer: Option<Ads>,
     pub(crate) attacks: Vec<Attack>,
+    /// Who did not end as it should when told to stop.
+    pub(crate) bad_ends: Vec<String>,
     /// Why the story was not told to its end.
     pub(crate) ended_by: Option<String>,
     /// Where the logs were kept, which is only done when something went wrong.
@@ -65,6 +67,7 @@ impl Story {
         steps
             .chain(attacks)
             .flat_map(|(title, problems)| problems.iter().map(move |problem| format!("{title}: {problem}")))
+            .chain(self.bad_ends.clone())
             .chain(self.ended_by.clone())
             .collect()
     }

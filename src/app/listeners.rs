@@ -49,7 +49,7 @@ pub(super) struct Making<'a> {
     pub(super) material: &'a Arc<TrustMaterial>,
     pub(super) shared: Shared,
     pub(super) metrics: &'a ProxyMetrics,
-    pub(super) workers: &'a Arc<Workers>,
+    pub(super) workers: &'a Workers,
     /// True where something that every listener holds has changed, so that all are made anew.
     pub(super) all: bool,
 }
@@ -318,13 +318,11 @@ fn inbound(
     let is_same = |before: &config::Inbound| {
         before.forward_to == config.forward_to && before.app_protocol == config.app_protocol && !making.all
     };
-    let upstream = match running.filter(|running| is_same(&running.config)) {
-        Some(running) => Arc::clone(&running.rules().upstream),
-        None => {
-            let target =
-                Target::Service { address: config.forward_to.value.clone(), app_protocol: config.app_protocol };
-            upstream(making, target, &context)
-        }
+    let upstream = if let Some(running) = running.filter(|running| is_same(&running.config)) {
+        Arc::clone(&running.rules().upstream)
+    } else {
+        let target = Target::Service { address: config.forward_to.value.clone(), app_protocol: config.app_protocol };
+        upstream(making, target, &context)
     };
     let rules = Arc::new(InboundRules {
         policy: Policy::allowing(&config.allow),
@@ -358,6 +356,5 @@ fn outbound(
 }
 
 fn upstream(making: &Making<'_>, target: Target, context: &ListenerContext) -> Arc<Upstream> {
-    let Shared { connections, limits, timeouts, .. } = &making.shared;
-    Arc::new(Upstream::new(target, &context.name, making.workers.count(), connections, limits, timeouts))
+    Arc::new(Upstream::new(target, context, making.workers.count()))
 }

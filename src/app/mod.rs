@@ -61,7 +61,7 @@ fn listed(problems: &[MaterialProblem]) -> String {
 pub struct App {
     config: Config,
     material: Arc<TrustMaterial>,
-    workers: Arc<Workers>,
+    workers: Workers,
     connections: Arc<Connections>,
     refusals: Arc<Refusals>,
     metrics: ProxyMetrics,
@@ -95,7 +95,7 @@ impl App {
         let (material, findings) = TrustMaterial::load(&MaterialSources::from(&config)).map_err(AppError::Material)?;
         warn_of(&findings);
         let material = Arc::new(material);
-        let workers = Arc::new(Workers::start(config.runtime.workers)?);
+        let workers = Workers::start(config.runtime.workers)?;
         let connections = Arc::new(Connections::new(workers.count()));
         let refusals = Arc::new(Refusals::default());
         refusals.set_trusted_anchors(&material.anchors);

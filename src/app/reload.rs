@@ -123,10 +123,10 @@ impl App {
     }
 
     fn install_admin(&mut self, config: &Config, listener: Option<Listener>) {
-        if listener.is_some() || config.admin.is_none() {
-            if let Some(before) = self.admin.take() {
-                before.stop.cancel();
-            }
+        if (listener.is_some() || config.admin.is_none())
+            && let Some(before) = self.admin.take()
+        {
+            before.stop.cancel();
         }
         if let Some(listener) = listener {
             self.admin = Some(RunningAdmin::start(listener, &self.state));

@@ -107,7 +107,7 @@ impl Listener {
     /// The socket is closed once the last of those who accept on it has stopped.
     pub fn accept_on<F, S>(
         self: Arc<Self>,
-        workers: &Arc<Workers>,
+        workers: &Workers,
         limit: &Arc<Semaphore>,
         stop: &CancellationToken,
         serve: S,
@@ -115,9 +115,9 @@ impl Listener {
         F: Future<Output = ()> + Send + 'static,
         S: Fn(Arrival) -> F + Clone + Send + 'static,
     {
-        for worker in workers.iter() {
+        for worker in workers.handles().iter() {
             let (listener, limit, stop) = (Arc::clone(&self), Arc::clone(limit), stop.clone());
-            let (own, workers, serve) = (worker.clone(), Arc::clone(workers), serve.clone());
+            let (own, workers, serve) = (worker.clone(), Arc::clone(workers.handles()), serve.clone());
             worker.run(async move {
                 match AcceptingSocket::register(&listener) {
                     Ok(socket) => {
@@ -234,14 +234,14 @@ impl AcceptingSocket {
     }
 }
 
-async fn accept_loop<F, S>(socket: &AcceptingSocket, limit: &Arc<Semaphore>, own: &Worker, workers: &Workers, serve: S)
+async fn accept_loop<F, S>(socket: &AcceptingSocket, limit: &Arc<Semaphore>, own: &Worker, workers: &[Worker], serve: S)
 where
     F: Future<Output = ()> + Send + 'static,
     S: Fn(Arrival) -> F + Clone + Send + 'static,
 {
     loop {
         let (stream, place) = socket.accept_within(limit).await;
-        let least = workers.least_loaded();
+        let least = Worker::least_loaded(workers);
         if own.load() <= least.load() + TOLERATED_IMBALANCE {
             own.spawn(serve(Arrival { stream, place, worker: own.index }));
         } else {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 /// The worker threads of the process. Dropping it stops them.
 #[derive(Debug)]
 pub struct Workers {
-    workers: Vec<Worker>,
+    handles: Arc<[Worker]>,
     threads: Vec<JoinHandle<()>>,
     stop: CancellationToken,
 }
@@ -43,23 +43,17 @@ impl Workers {
                 .spawn(move || runtime.block_on(stopped.cancelled()))?;
             threads.push(thread);
         }
-        Ok(Self { workers, threads, stop })
+        Ok(Self { handles: workers.into(), threads, stop })
     }
 
-    /// All of them, by index.
-    pub fn iter(&self) -> std::slice::Iter<'_, Worker> {
-        self.workers.iter()
+    /// All of them, by index. Holding them keeps no thread alive.
+    pub fn handles(&self) -> &Arc<[Worker]> {
+        &self.handles
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.workers.len()
-    }
-
-    /// The worker with the fewest connections. A few long-lived connections are so spread evenly, which hashing them over
-    /// one listening socket for each worker would not do.
-    pub fn least_loaded(&self) -> &Worker {
-        self.workers.iter().min_by_key(|worker| worker.load()).expect("there is at least one worker")
+        self.handles.len()
     }
 }
 
@@ -74,6 +68,12 @@ impl Drop for Workers {
 }
 
 impl Worker {
+    /// The worker with the fewest connections. A few long-lived connections are so spread evenly, which hashing them over
+    /// one listening socket for each worker would not do.
+    pub(super) fn least_loaded(workers: &[Self]) -> &Self {
+        workers.iter().min_by_key(|worker| worker.load()).expect("there is at least one worker")
+    }
+
     /// How many connections it runs.
     pub fn load(&self) -> usize {
         self.tasks.load(Ordering::Relaxed)

@@ -58,7 +58,6 @@ pub(super) async fn serve<S, R>(
                 .header_read_timeout(None)
                 .max_headers(limits.max_headers)
                 .max_header_size(limits.max_header_bytes)
-                .pipeline_flush(true)
                 .serve_connection(TokioIo::new(Watched::new(stream, Arc::clone(&live))), service)
                 .with_upgrades();
             // A caller of HTTP/1.1 learns from its next answer that the connection drains; only a quiet one is closed.

@@ -47,7 +47,7 @@ pub(super) async fn exchange(
     let (head, body) = request.into_parts();
     let caller =
         Caller { version: head.version, is_grpc: head.headers.get(CONTENT_TYPE).is_some_and(headers::is_grpc_type) };
-    let mut record = ExchangeRecord::begin(&context, in_flight, &head);
+    let mut record = Box::new(ExchangeRecord::begin(&context, in_flight, &head));
     let (body, bytes) = RequestBody::new(body);
     record.count_request_bytes(bytes);
     let address = Arc::clone(route.upstream.address());
@@ -155,6 +155,9 @@ fn pass_on(
         return switch_protocols(context, live, response, lease, upgrade, record, caller);
     }
     headers::strip(response.headers_mut());
+    if caller.version < Version::HTTP_2 {
+        headers::announce_grpc_trailers(response.headers_mut());
+    }
     record.answered(status, Some(lease));
     let (mut head, body) = response.into_parts();
     head.version = Version::HTTP_11;
@@ -225,6 +228,10 @@ fn refuse(
     let mut response = Response::new(ResponseBody::whole(body, Some(record)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
+    if caller.version < Version::HTTP_2 && matches!(error, ProxyError::BadRequest(_)) {
+        // What follows on the connection may be part of what was refused.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     let proxy_status = format!("mantlet; error={}; details=\"{}\"", error.label(), structured_text(&told));
     headers.extend(HeaderValue::try_from(proxy_status).ok().map(|value| (PROXY_STATUS, value)));

@@ -21,7 +21,7 @@ use super::http_exchange::Route;
 use super::listener::ListenerContext;
 use super::proxy_protocol;
 use super::tcp_tunnel::{self, Carried, TunnelEnd};
-use super::upstream::{Upstream, UpstreamStream};
+use super::upstream::Upstream;
 
 /// How long a handshake under way may still take once its listener has stopped accepting. The request that its caller is about
 /// to send is so answered and not lost.
@@ -129,26 +129,15 @@ impl Inbound {
             }
         };
         if rules.proxy_protocol {
-            let header = proxy_protocol::header(address, local_address(&stream), &peer.identity);
+            let header = proxy_protocol::header(address, stream.get_ref().0.local_address(), &peer.identity);
             if let Err(error) = upstream.write_all(&header).await {
                 debug!(listener = &*self.context.name, %error, "the service closed before the PROXY header");
-                return;
+                return stream.into_inner().0.abort();
             }
         }
         let carried = Carried::default();
-        let end = tcp_tunnel::tunnel(permit, &mut stream, &mut upstream, [live, live], &carried).await;
+        let end = tcp_tunnel::join(permit, stream, upstream, [live, live], &carried).await;
         self.context.record_tunnel(live, rules.upstream.address(), &carried, &end, started.elapsed());
-        if let TunnelEnd::Broken(_) = end {
-            stream.into_inner().0.abort();
-            upstream.abort();
-        }
-    }
-}
-
-fn local_address(stream: &TlsServerStream) -> Option<std::net::SocketAddr> {
-    match &stream.get_ref().0 {
-        crate::net::Stream::Tcp(stream) => stream.local_addr().ok(),
-        crate::net::Stream::Unix(_) => None,
     }
 }
 
@@ -173,16 +162,6 @@ impl Caller {
                 *made = Some((rules.identity_headers.clone(), Arc::clone(&headers)));
                 headers
             }
-        }
-    }
-}
-
-impl UpstreamStream {
-    /// Ends the connection so that the other end does not take what it has for the whole.
-    pub(super) fn abort(self) {
-        match self {
-            Self::Plain(stream) => stream.abort(),
-            Self::Tls(stream) => stream.into_inner().0.abort(),
         }
     }
 }
@@ -221,6 +200,7 @@ impl ListenerContext {
                 TunnelEnd::Closed => "completed",
                 TunnelEnd::Broken(_) => "broken",
                 TunnelEnd::Ended => "ended",
+                TunnelEnd::Cut => "cut",
             },
             reason = live.reason().map(super::connections::EndReason::label),
             "connection"

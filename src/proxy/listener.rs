@@ -37,7 +37,7 @@ pub struct ListenerContext {
     /// Which way it goes.
     pub direction: Direction,
     /// Its counters.
-    pub metrics: ListenerMetrics,
+    pub metrics: Arc<ListenerMetrics>,
     /// Live connections.
     pub connections: Arc<Connections>,
     /// The last refusals.
@@ -60,7 +60,7 @@ impl ListenerContext {
         Self {
             name: name.into(),
             direction,
-            metrics,
+            metrics: Arc::new(metrics),
             connections: Arc::clone(&shared.connections),
             refusals: Arc::clone(&shared.refusals),
             limits: shared.limits.clone(),

@@ -1,8 +1,8 @@
 //! Connections and exchanges: one file for each direction, one for what they carry, one for each thing they lean on.
 //!
-//! A connection comes in by [`inbound`] or [`outbound`]; its requests go through [`http_exchange`] and its bytes through
-//! [`tcp_tunnel`]; both reach the other side through [`upstream`]. When a connection has to end is decided in
-//! [`connections`] alone.
+//! A connection comes in by `inbound` or `outbound`; its requests go through `http_exchange` and its bytes through
+//! `tcp_tunnel`; both reach the other side through `upstream`. When a connection has to end is decided in
+//! `connections` alone.
 
 pub mod connections;
 pub mod inbound;

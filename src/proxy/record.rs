@@ -8,7 +8,7 @@ use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 use tracing::info;
 
-use super::connections::InFlight;
+use super::connections::{Direction, InFlight, Live};
 use super::listener::ListenerContext;
 use super::upstream::Lease;
 
@@ -33,6 +33,8 @@ struct Logged {
     path: Option<PathAndQuery>,
     reason: Option<&'static str>,
     upstream: Option<Arc<str>>,
+    /// The connection to the upstream, whose other end is the peer of an outbound exchange.
+    upstream_live: Option<Arc<Live>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,16 +46,17 @@ enum Outcome {
 
 impl ExchangeRecord {
     /// Begins the record of a request.
-    pub(super) fn begin(context: &Arc<ListenerContext>, in_flight: InFlight, head: &http::request::Parts) -> Box<Self> {
+    pub(super) fn begin(context: &Arc<ListenerContext>, in_flight: InFlight, head: &http::request::Parts) -> Self {
         let logged = context.access_log.then(|| {
             Box::new(Logged {
                 method: head.method.clone(),
                 path: head.uri.path_and_query().cloned(),
                 reason: None,
                 upstream: None,
+                upstream_live: None,
             })
         });
-        Box::new(Self {
+        Self {
             context: Arc::clone(context),
             in_flight,
             started: Instant::now(),
@@ -63,7 +66,7 @@ impl ExchangeRecord {
             response_bytes: 0,
             lease: None,
             outcome: Outcome::InProgress,
-        })
+        }
     }
 
     /// Notes the counter of the request's body.
@@ -76,6 +79,7 @@ impl ExchangeRecord {
         self.status = status;
         if let (Some(logged), Some(lease)) = (&mut self.logged, &lease) {
             logged.upstream = Some(lease.address());
+            logged.upstream_live = Some(Arc::clone(lease.live()));
         }
         self.lease = lease;
     }
@@ -99,7 +103,7 @@ impl ExchangeRecord {
     }
 
     /// The answer is through.
-    pub(super) fn complete(mut self: Box<Self>) {
+    pub(super) fn complete(mut self) {
         self.outcome = Outcome::Completed;
         if let Some(lease) = self.lease.take() {
             lease.give_back();
@@ -127,16 +131,20 @@ impl Drop for ExchangeRecord {
             }
         };
         let Some(logged) = &self.logged else { return };
-        let live = self.in_flight.live();
-        let certificate = live.peer.as_ref().and_then(|peer| peer.path.as_ref()).map(|path| &path.end_entity);
+        let caller = self.in_flight.live();
+        let is_outbound = self.context.direction == Direction::Outbound;
+        let peer_live = if is_outbound { logged.upstream_live.as_ref() } else { Some(caller) };
+        let peer = peer_live.and_then(|live| live.peer.as_ref());
+        let certificate = peer.and_then(|peer| peer.path.as_ref()).map(|path| &path.end_entity);
         info!(
             listener = &*self.context.name,
             direction = self.context.direction.label(),
-            peer = live.peer.as_ref().map(|peer| tracing::field::display(&peer.identity)),
+            peer = peer.map(|peer| tracing::field::display(&peer.identity)),
             peer.serial = certificate.map(|certificate| tracing::field::display(&certificate.serial)),
             peer.issuer = certificate.map(|certificate| certificate.issuer.as_str()),
-            peer.address = live.peer_address,
-            connection = live.id,
+            peer.address = peer_live.map(|live| live.peer_address.as_str()),
+            client.address = is_outbound.then_some(caller.peer_address.as_str()),
+            connection = caller.id,
             method = logged.method.as_str(),
             path = logged.path.as_ref().map(PathAndQuery::path),
             status = self.status.as_u16(),

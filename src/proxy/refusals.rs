@@ -10,6 +10,7 @@ use crate::policy::Denial;
 use crate::tls::{HandshakeError, Peer};
 use crate::x509::CertificateInfo;
 
+use super::connections::Direction;
 use super::error::ProxyError;
 use super::listener::ListenerContext;
 
@@ -73,20 +74,16 @@ impl Refusals {
     }
 
     /// Keeps a refusal and logs it.
-    fn add(&self, record: RefusalRecord) {
-        let (logged, silent, anchors) = {
+    fn add(&self, record: &RefusalRecord) {
+        let anchors = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             if state.kept.len() == KEPT {
                 state.kept.pop_front();
             }
             state.kept.push_back(record.clone());
-            let (logged, silent) = state.admit_to_log(Instant::now());
-            (logged, silent, state.trusted_anchors.clone())
+            state.trusted_anchors.clone()
         };
-        if silent > 0 {
-            warn!(count = silent, "further peers were refused without a line of their own; see the metrics");
-        }
-        if !logged {
+        if !self.admit_to_log() {
             return;
         }
         warn!(
@@ -103,6 +100,17 @@ impl Refusals {
             trusted_anchors = anchors,
             "peer refused"
         );
+    }
+}
+
+impl Refusals {
+    /// Whether one more refusal or failure gets a line of its own. Those that did not are summed up when the next window begins.
+    fn admit_to_log(&self) -> bool {
+        let (admitted, silent) = self.state.lock().unwrap_or_else(PoisonError::into_inner).admit_to_log(Instant::now());
+        if silent > 0 {
+            warn!(count = silent, "further refusals and failures had no line of their own; see the metrics");
+        }
+        admitted
     }
 }
 
@@ -128,7 +136,7 @@ impl ListenerContext {
     /// Counts a failed handshake and tells of it.
     pub(super) fn refuse_handshake(&self, address: &str, error: &HandshakeError) {
         self.metrics.count_failed_handshake(error.label());
-        if error.is_probe() {
+        if error.is_probe() && self.direction == Direction::Inbound {
             debug!(listener = &*self.name, peer.address = address, "a connection was closed before a handshake");
             return;
         }
@@ -136,13 +144,8 @@ impl ListenerContext {
             HandshakeError::Refused(refusal) => refusal.certificate.as_deref(),
             _ => None,
         };
-        self.refusals.add(self.refusal(
-            address.to_owned(),
-            error.label(),
-            error.to_string(),
-            error.hint(),
-            certificate,
-        ));
+        let record = self.refusal(address.to_owned(), error.label(), error.to_string(), error.hint(), certificate);
+        self.refusals.add(&record);
     }
 
     /// Counts a denial by the policy and tells of it.
@@ -151,7 +154,7 @@ impl ListenerContext {
         let certificate = peer.path.as_ref().map(|path| &path.end_entity);
         let record =
             self.refusal(address.to_owned(), denial.rule.label(), denial.to_string(), denial.rule.hint(), certificate);
-        self.refusals.add(record);
+        self.refusals.add(&record);
     }
 
     /// Tells of an exchange that failed for a reason other than the caller. A peer that we refuse to speak to is a refusal like
@@ -159,7 +162,7 @@ impl ListenerContext {
     pub(super) fn tell_of_failure(&self, upstream: &str, error: &ProxyError) {
         match error {
             ProxyError::Tls { address, source } => self.refuse_handshake(address, source),
-            _ => warn!(
+            _ if self.refusals.admit_to_log() => warn!(
                 listener = &*self.name,
                 upstream,
                 reason = error.label(),
@@ -167,6 +170,7 @@ impl ListenerContext {
                 hint = error.hint(),
                 "exchange failed"
             ),
+            _ => {}
         }
     }
 

@@ -4,18 +4,27 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::connections::Live;
 
+/// How long a caller may take to read its last answer and close, once we have nothing more to say.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// A stream that notes when bytes come in, so that a header section that never ends is seen.
+///
+/// Its shutdown lingers (RFC 9112 section 9.6): a socket closed over unread bytes resets the connection, and the reset may take
+/// the last answer, which says why, away from the caller.
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     stream: S,
     live: Arc<Live>,
+    lingering: Option<Pin<Box<Sleep>>>,
 }
 
 /// A stream that fails once it is cut, though the task that reads it belongs to the HTTP library.
@@ -27,7 +36,7 @@ pub(super) struct Severable<S> {
 
 impl<S> Watched<S> {
     pub(super) fn new(stream: S, live: Arc<Live>) -> Self {
-        Self { stream, live }
+        Self { stream, live, lingering: None }
     }
 }
 
@@ -59,9 +68,29 @@ impl<S: AsyncRead + Unpin> AsyncRead for Severable<S> {
     }
 }
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
+    fn poll_lingering_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.lingering.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        }
+        let lingering = self.lingering.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        let mut unread = [0; 4096];
+        loop {
+            if lingering.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            let mut buffer = ReadBuf::new(&mut unread);
+            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
 macro_rules! write_through {
-    ($stream:ident) => {
-        impl<S: AsyncWrite + Unpin> AsyncWrite for $stream<S> {
+    ($stream:ident, $shutdown:expr) => {
+        impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for $stream<S> {
             fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
                 Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
             }
@@ -83,11 +112,11 @@ macro_rules! write_through {
             }
 
             fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+                $shutdown(self.get_mut(), cx)
             }
         }
     };
 }
 
-write_through!(Watched);
-write_through!(Severable);
+write_through!(Watched, Watched::poll_lingering_shutdown);
+write_through!(Severable, |this: &mut Severable<S>, cx| Pin::new(&mut this.stream).poll_shutdown(cx));

@@ -80,7 +80,7 @@ impl Acceptor {
         let verdict = verdict.take();
         match (stream, verdict) {
             (Err(_), Some(Err(refusal))) => Err(HandshakeError::Refused(refusal)),
-            (Err(error), _) => Err(self.sort(error)),
+            (Err(error), _) => Err(sort(error)),
             (Ok(stream), verdict) => {
                 let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
                 let peer = match verdict {
@@ -98,14 +98,21 @@ impl Acceptor {
         refuse_plaintext(&mut stream).await?;
         TlsAcceptor::from(self.config.load_full()).accept(stream).await.map_err(HandshakeError::sort)
     }
+}
 
-    fn sort(&self, error: HandshakeError) -> HandshakeError {
-        match error {
-            HandshakeError::Protocol(rustls::Error::NoCertificatesPresented) => {
-                HandshakeError::Refused(Box::new(Refusal::no_certificate()))
-            }
-            error => error,
+impl AsRef<Stream> for TlsServerStream {
+    fn as_ref(&self) -> &Stream {
+        self.get_ref().0
+    }
+}
+
+/// The library has its own error for a caller without a certificate; it is a refusal like any other.
+fn sort(error: HandshakeError) -> HandshakeError {
+    match error {
+        HandshakeError::Protocol(rustls::Error::NoCertificatesPresented) => {
+            HandshakeError::Refused(Box::new(Refusal::no_certificate()))
         }
+        error => error,
     }
 }
 

@@ -20,22 +20,25 @@ tokio::task_local! {
     pub(super) static VERDICT: VerdictCell;
 }
 
+/// What was found about a presented chain.
+type Verdict = Result<VerifiedPath, Box<Refusal>>;
+
 /// The verdict of one handshake: none before a certificate was judged.
 #[derive(Debug, Clone, Default)]
-pub(super) struct VerdictCell(Arc<Mutex<Option<Result<VerifiedPath, Box<Refusal>>>>>);
+pub(super) struct VerdictCell(Arc<Mutex<Option<Verdict>>>);
 
 impl VerdictCell {
-    pub(super) fn take(&self) -> Option<Result<VerifiedPath, Box<Refusal>>> {
+    pub(super) fn take(&self) -> Option<Verdict> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn set(&self, verdict: Result<VerifiedPath, Box<Refusal>>) {
+    fn set(&self, verdict: Verdict) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(verdict);
     }
 }
 
 /// Leaves the verdict for the handshake and turns a refusal into the alert that fits it.
-fn report(verdict: Result<VerifiedPath, Box<Refusal>>) -> Result<(), Error> {
+fn report(verdict: Verdict) -> Result<(), Error> {
     let outcome = match &verdict {
         Ok(_) => Ok(()),
         Err(refusal) => Err(Error::InvalidCertificate(refusal.reason.certificate_error())),

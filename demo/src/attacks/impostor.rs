@@ -21,6 +21,8 @@ use crate::pki::Credentials;
 use crate::report::Attack;
 use crate::sidecar::{Outbound, Plan, free_addresses};
 
+/// What an exchange that failed by the upstream's certificate is called; its detail says what was wrong with it.
+const UPSTREAM_REFUSED: &str = "tls_certificate_error";
 const HEARING_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Tries both kinds of impostor.
@@ -30,12 +32,14 @@ pub(super) async fn all(market: &Market) -> anyhow::Result<[Attack; 2]> {
         tried: "UserService answers in AdService's place, with its own good certificate",
         credentials: &market.pki.user_service,
         reason: "name_mismatch",
+        detail: "the peer is spiffe://fleamarket.internal/userservice",
     };
     let stranger = Claim {
         name: "impostor with a certificate of another CA",
         tried: "a stranger answers in AdService's place, with a certificate for its name by another CA",
         credentials: &market.pki.foreign_ad_service,
         reason: "unknown_issuer",
+        detail: "neither a trust anchor nor leads to one",
     };
     Ok([misled(market, colleague).await?, misled(market, stranger).await?])
 }
@@ -46,6 +50,7 @@ struct Claim<'a> {
     tried: &'static str,
     credentials: &'a Credentials,
     reason: &'static str,
+    detail: &'static str,
 }
 
 /// A sidecar with the gateway's certificate, which is led to the impostor.
@@ -73,8 +78,11 @@ async fn misled(market: &Market, claim: Claim<'_>) -> anyhow::Result<Attack> {
         problems: Vec::new(),
     };
     attack.expect_status(&exchange, 502);
-    attack.expect_reason(refusal.as_ref(), claim.reason);
-    sidecar.process.stop(STOP_DEADLINE).await;
+    attack.expect_reason(refusal.as_ref(), &[claim.reason, UPSTREAM_REFUSED]);
+    if !attack.reason.as_ref().is_some_and(|reason| reason.contains(claim.detail)) {
+        attack.problems.push(format!("the sidecar does not say that {}", claim.detail));
+    }
+    attack.problems.extend(sidecar.process.stop(STOP_DEADLINE).await.err());
     match timeout(HEARING_DEADLINE, heard).await {
         Ok(Ok(Ok(0))) => (),
         Ok(Ok(Ok(bytes))) => attack.problems.push(format!("the impostor heard {bytes} bytes")),

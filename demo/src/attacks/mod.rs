@@ -211,7 +211,7 @@ impl<'a> Attempt<'a> {
             hint: refusal.as_ref().and_then(|refusal| refusal.hint.clone()),
             problems: Vec::new(),
         };
-        attack.expect_reason(refusal.as_ref(), reason);
+        attack.expect_reason(refusal.as_ref(), &[reason]);
         attack.expect_unheard(&self.target.app, &self.trace);
         attack
     }
@@ -241,11 +241,13 @@ impl Attack {
         }
     }
 
-    fn expect_reason(&mut self, refusal: Option<&Refusal>, wanted: &str) {
+    fn expect_reason(&mut self, refusal: Option<&Refusal>, wanted: &[&str]) {
         match refusal {
             None => self.problems.push("the sidecar does not say why".into()),
-            Some(refusal) if refusal.reason == wanted => (),
-            Some(refusal) => self.problems.push(format!("the reason is {} instead of {wanted}", refusal.reason)),
+            Some(refusal) if wanted.contains(&refusal.reason.as_str()) => (),
+            Some(refusal) => {
+                self.problems.push(format!("the reason is {} instead of {}", refusal.reason, wanted.join(" or ")));
+            }
         }
     }
 

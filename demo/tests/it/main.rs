@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 mod services;
+mod story;
 mod support;

@@ -88,11 +88,20 @@ impl Upstream {
         match tokio::time::timeout(limit, handshake).await {
             Err(_) => Err(ProxyError::ConnectTimeout { address: described(), limit }),
             Ok(Err(source)) => Err(ProxyError::Tls { address: described(), source }),
-            Ok(Ok((stream, peer))) => Ok(Connected {
-                stream: UpstreamStream::Tls(Box::new(stream)),
-                peer: Some(Arc::new(peer)),
-                address: address.to_string(),
-            }),
+            Ok(Ok((stream, peer))) => {
+                self.metrics.count_handshake();
+                let stream = UpstreamStream::Tls(Box::new(stream));
+                Ok(Connected { stream, peer: Some(Arc::new(peer)), address: address.to_string() })
+            }
+        }
+    }
+}
+
+impl AsRef<Stream> for UpstreamStream {
+    fn as_ref(&self) -> &Stream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
         }
     }
 }

@@ -13,6 +13,8 @@ use crate::net::{Address, Endpoint};
 use crate::tls::Connector;
 
 use super::connections::{Connections, Direction};
+use super::listener::ListenerContext;
+use super::metrics::ListenerMetrics;
 
 pub use connect::UpstreamStream;
 pub use pool::Lease;
@@ -26,6 +28,7 @@ pub struct Upstream {
     target: Target,
     address: Arc<str>,
     listener: Arc<str>,
+    metrics: Arc<ListenerMetrics>,
     pools: Vec<Pool>,
     connections: Arc<Connections>,
     limits: Limits,
@@ -54,15 +57,8 @@ pub enum Target {
 }
 
 impl Upstream {
-    /// An upstream without connections. `workers` is the number of workers.
-    pub fn new(
-        target: Target,
-        listener: &Arc<str>,
-        workers: usize,
-        connections: &Arc<Connections>,
-        limits: &Limits,
-        timeouts: &Timeouts,
-    ) -> Self {
+    /// The upstream of a listener, without connections yet. `workers` is the number of workers.
+    pub fn new(target: Target, context: &ListenerContext, workers: usize) -> Self {
         let address = match &target {
             Target::Service { address, .. } => address.to_string(),
             Target::Peer { endpoint, .. } => endpoint.to_string(),
@@ -70,11 +66,12 @@ impl Upstream {
         Self {
             target,
             address: address.into(),
-            listener: Arc::clone(listener),
+            listener: Arc::clone(&context.name),
+            metrics: Arc::clone(&context.metrics),
             pools: (0..workers).map(|_| Pool::default()).collect(),
-            connections: Arc::clone(connections),
-            limits: limits.clone(),
-            timeouts: timeouts.clone(),
+            connections: Arc::clone(&context.connections),
+            limits: context.limits.clone(),
+            timeouts: context.timeouts.clone(),
         }
     }
 

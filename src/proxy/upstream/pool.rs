@@ -98,8 +98,8 @@ impl Upstream {
         if !http1_first {
             return self.lease_http2(worker, wanted, fresh).await;
         }
-        while !fresh {
-            let Some(mut idle) = lock(&pool.http1).pop() else { break };
+        let idle = || if fresh { None } else { lock(&pool.http1).pop() };
+        while let Some(mut idle) = idle() {
             let in_flight = idle.live.begin();
             if idle.live.phase() == Phase::Open && idle.sender.ready().await.is_ok() {
                 return Ok(self.leased(worker, Leased::Http1(idle.sender), in_flight, true));

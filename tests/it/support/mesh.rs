@@ -1,5 +1,6 @@
 //! Two sidecars around one hop: `client -> outbound -> mutual TLS -> inbound -> service`.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 
 use super::pki::{Issued, Pki};
@@ -7,11 +8,11 @@ use super::service::Service;
 use super::sidecar::{Sidecar, identity};
 
 /// A caller's sidecar, a callee's sidecar and a service behind it.
-pub(crate) struct Mesh {
+pub(crate) struct Mesh<S = Service> {
     pub(crate) pki: Pki,
     pub(crate) caller: Issued,
     pub(crate) callee: Issued,
-    pub(crate) service: Service,
+    pub(crate) service: S,
     pub(crate) inbound: Sidecar,
     pub(crate) outbound: Sidecar,
 }
@@ -24,10 +25,25 @@ impl Mesh {
 
     /// One with more keys in `[[inbound]]` and in `[[outbound]]`, and more tables in both files.
     pub(crate) fn with(inbound_keys: &str, outbound_keys: &str, tables: &str) -> Self {
-        let pki = Pki::new();
-        let (caller, callee) = (pki.issue("gateway"), pki.issue("adservice"));
         let service = Service::start();
-        let inbound = Sidecar::start(&inbound(&pki, &callee, service.address, &[&caller.spiffe], inbound_keys, tables));
+        let address = service.address;
+        Self::around(service, address, inbound_keys, outbound_keys, tables)
+    }
+}
+
+impl<S> Mesh<S> {
+    /// One around any service at this address.
+    pub(crate) fn around(
+        service: S,
+        address: impl Display,
+        inbound_keys: &str,
+        outbound_keys: &str,
+        tables: &str,
+    ) -> Self {
+        let pki = Pki::new();
+        let caller = pki.issue("gateway");
+        let callee = pki.issue("adservice");
+        let inbound = Sidecar::start(&inbound(&pki, &callee, address, &[&caller.spiffe], inbound_keys, tables));
         let outbound =
             Sidecar::start(&outbound(&pki, &caller, inbound.address("ads"), &callee.spiffe, outbound_keys, tables));
         Self { pki, caller, callee, service, inbound, outbound }
@@ -48,7 +64,7 @@ impl Mesh {
 pub(crate) fn inbound(
     pki: &Pki,
     own: &Issued,
-    service: SocketAddr,
+    service: impl Display,
     allow: &[&str],
     keys: &str,
     tables: &str,
@@ -61,7 +77,7 @@ pub(crate) fn inbound(
 }
 
 /// The configuration of an outbound sidecar whose listener is named "ads".
-pub(crate) fn outbound(pki: &Pki, own: &Issued, peer: SocketAddr, expect: &str, keys: &str, tables: &str) -> String {
+pub(crate) fn outbound(pki: &Pki, own: &Issued, peer: impl Display, expect: &str, keys: &str, tables: &str) -> String {
     let identity = identity(pki, own);
     format!(
         "{identity}[[outbound]]\nname = \"ads\"\nlisten = \"127.0.0.1:0\"\nconnect_to = \"{peer}\"\nexpect = [{expect:?}]\n{keys}\n\

@@ -2,11 +2,22 @@
 
 pub(crate) mod balancer;
 pub(crate) mod exchange;
+pub(crate) mod frames;
 pub(crate) mod gate;
+pub(crate) mod grpc;
 pub(crate) mod h2_frames;
 pub(crate) mod load;
 pub(crate) mod mesh;
 pub(crate) mod pki;
+pub(crate) mod postgres;
+pub(crate) mod programs;
+pub(crate) mod raw_service;
 pub(crate) mod service;
 pub(crate) mod sidecar;
+pub(crate) mod tcp_service;
 pub(crate) mod tls_client;
+
+/// Runs a future to its end on a runtime of its own.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}

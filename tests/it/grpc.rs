@@ -68,11 +68,12 @@ fn both_directions_of_a_stream_are_open_at_once() {
         let mesh = mesh(hop);
         block_on(async {
             let mut client = client(mesh.entry()).await;
-            let (send, sent) = tokio::sync::mpsc::unbounded_channel();
-            let sent = stream::unfold(sent, |mut sent| async move { sent.recv().await.map(|message| (message, sent)) });
+            let (send, queue) = tokio::sync::mpsc::unbounded_channel();
+            let queue =
+                stream::unfold(queue, |mut queue| async move { queue.recv().await.map(|message| (message, queue)) });
             send.send(Bytes::from_static(b"0")).unwrap();
             let mut answers =
-                client.streaming(Request::new(sent), path("/test.Echo/Echo"), Raw).await.unwrap().into_inner();
+                client.streaming(Request::new(queue), path("/test.Echo/Echo"), Raw).await.unwrap().into_inner();
             for turn in 1..50 {
                 let answer = answers.message().await.unwrap().unwrap();
                 assert_eq!(answer, format!("{}", turn - 1), "{hop}");
@@ -182,11 +183,12 @@ fn a_denied_call_is_permission_denied_with_the_reason() {
 #[test]
 fn an_anonymous_call_is_unauthenticated() {
     let pki = crate::support::pki::Pki::new();
-    let (caller, callee) = (pki.issue("gateway"), pki.issue("adservice"));
+    let gateway = pki.issue("gateway");
+    let ads = pki.issue("adservice");
     let service = GrpcService::start();
     let keys = "client_auth = \"optional\"";
     let inbound =
-        Sidecar::start(&crate::support::mesh::inbound(&pki, &callee, service.address, &[&caller.spiffe], keys, ""));
+        Sidecar::start(&crate::support::mesh::inbound(&pki, &ads, service.address, &[&gateway.spiffe], keys, ""));
     let port = inbound.address("ads").port();
     let (resolve, anchors) = (format!("adservice:{port}:127.0.0.1"), pki.anchors());
     let more = ["--http2", "--resolve", &resolve, "--cacert", anchors.to_str().unwrap()];

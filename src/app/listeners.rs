@@ -1,10 +1,10 @@
 //! The listeners that run: made from the configuration, replaced by the next one, each as a whole.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -35,6 +35,11 @@ struct Running<C, S> {
     /// What serves the next connection.
     service: Arc<ArcSwap<S>>,
     address: Address,
+    /// The socket for as long as it is accepted on, so that another listener can take its address over.
+    socket: Weak<Listener>,
+    /// Places for connections, and how many there are.
+    limit: Arc<Semaphore>,
+    places: usize,
     stop: CancellationToken,
 }
 
@@ -61,14 +66,14 @@ struct PreparedInbound {
     config: config::Inbound,
     service: Arc<Inbound>,
     rules: Arc<InboundRules>,
-    listener: Option<Listener>,
+    listener: Option<Arc<Listener>>,
 }
 
 struct PreparedOutbound {
     config: config::Outbound,
     service: Arc<Outbound>,
     upstream: Arc<Upstream>,
-    listener: Option<Listener>,
+    listener: Option<Arc<Listener>>,
 }
 
 impl Listeners {
@@ -76,7 +81,7 @@ impl Listeners {
     pub(super) fn prepare(
         &self,
         making: &Making<'_>,
-        bound: &mut HashMap<String, Listener>,
+        bound: &mut HashMap<String, Arc<Listener>>,
     ) -> Result<Prepared, rustls::Error> {
         let mut prepared =
             Prepared { inbound: Vec::new(), outbound: Vec::new(), servers: Vec::new(), clients: Vec::new() };
@@ -120,6 +125,14 @@ impl Listeners {
             .filter(|new| self.outbound.get(&new.name.value).is_none_or(|running| running.config.listen != new.listen));
         let inbound = inbound.map(|new| (new.name.value.as_str(), &new.listen.value));
         inbound.chain(outbound.map(|new| (new.name.value.as_str(), &new.listen.value))).collect()
+    }
+
+    /// The socket that is accepted on at this address now, whoever's it is. A listener that is renamed, or swaps its address
+    /// with another, goes on with it, and no connection that waits in its queue is lost.
+    pub(super) fn socket_at(&self, address: &Address) -> Option<Arc<Listener>> {
+        let inbound = self.inbound.values().map(|running| (&running.address, &running.socket));
+        let mut all = inbound.chain(self.outbound.values().map(|running| (&running.address, &running.socket)));
+        all.find(|(bound, _)| *bound == address).and_then(|(_, socket)| socket.upgrade())
     }
 
     /// Puts what was prepared to use. It cannot fail. Listeners that the configuration no longer has stop accepting, and their
@@ -185,6 +198,11 @@ impl Listeners {
         }
     }
 
+    /// Handshakes with callers that are under way.
+    pub(super) fn handshakes_in_flight(&self) -> usize {
+        self.inbound.values().map(|running| running.service.load().context.handshakes_in_flight()).sum()
+    }
+
     pub(super) fn addresses(&self) -> Vec<(String, Address)> {
         let inbound = self.inbound.iter().map(|(name, running)| (name.clone(), running.address.clone()));
         inbound.chain(self.outbound.iter().map(|(name, running)| (name.clone(), running.address.clone()))).collect()
@@ -211,6 +229,20 @@ impl Listeners {
         let mut all: Vec<ListenerStatus> = inbound.chain(outbound).collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));
         all
+    }
+}
+
+impl<C, S> Running<C, S> {
+    /// Makes more places for connections, or takes places back as connections end.
+    fn resize(&mut self, places: usize) {
+        self.limit.add_permits(places.saturating_sub(self.places));
+        let surplus = self.places.saturating_sub(places);
+        let taken = u32::try_from(surplus - self.limit.forget_permits(surplus)).unwrap_or(u32::MAX);
+        self.places = places;
+        if taken > 0 {
+            let limit = Arc::clone(&self.limit);
+            tokio::spawn(async move { limit.acquire_many_owned(taken).await.map(OwnedSemaphorePermit::forget) });
+        }
     }
 }
 
@@ -242,7 +274,7 @@ fn install_one<C, S, F>(
     name: &str,
     config: C,
     service: Arc<S>,
-    listener: Option<Listener>,
+    listener: Option<Arc<Listener>>,
     making: &Making<'_>,
     serve: impl Fn(&ArcSwap<S>, crate::net::Arrival, CancellationToken) -> F + Clone + Send + 'static,
 ) where
@@ -253,18 +285,21 @@ fn install_one<C, S, F>(
         (Some(running), None) => {
             running.service.store(service);
             running.config = config;
+            running.resize(making.config.limits.max_connections);
         }
         (running, Some(listener)) => {
             if let Some(running) = running {
                 running.stop.cancel();
             }
-            let (address, stop) = (listener.address().clone(), CancellationToken::new());
+            let (address, stop, socket) =
+                (listener.address().clone(), CancellationToken::new(), Arc::downgrade(&listener));
             info!(listener = name, %address, "listening");
             let slot = Arc::new(ArcSwap::new(service));
-            let limit = Arc::new(Semaphore::new(making.config.limits.max_connections));
+            let places = making.config.limits.max_connections;
+            let limit = Arc::new(Semaphore::new(places));
             let (serving, stopped) = (Arc::clone(&slot), stop.clone());
             listener.accept_on(making.workers, &limit, &stop, move |arrival| serve(&serving, arrival, stopped.clone()));
-            all.insert(name.to_owned(), Running { config, service: slot, address, stop });
+            all.insert(name.to_owned(), Running { config, service: slot, address, socket, limit, places, stop });
         }
         (None, None) => unreachable!("a new listener was bound before"),
     }
@@ -275,7 +310,7 @@ fn inbound(
     making: &Making<'_>,
     config: &config::Inbound,
     running: Option<&Running<config::Inbound, Inbound>>,
-    listener: Option<Listener>,
+    listener: Option<Arc<Listener>>,
 ) -> Result<PreparedInbound, rustls::Error> {
     let metrics = making.metrics.listener(&config.name.value, Direction::Inbound);
     let context = ListenerContext::new(&config.name.value, Direction::Inbound, metrics, &making.shared);
@@ -306,7 +341,7 @@ fn outbound(
     making: &Making<'_>,
     config: &config::Outbound,
     running: Option<&Running<config::Outbound, Outbound>>,
-    listener: Option<Listener>,
+    listener: Option<Arc<Listener>>,
 ) -> Result<PreparedOutbound, rustls::Error> {
     let metrics = making.metrics.listener(&config.name.value, Direction::Outbound);
     let context = ListenerContext::new(&config.name.value, Direction::Outbound, metrics, &making.shared);

@@ -11,7 +11,7 @@ mod shutdown;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use prometheus_client::registry::Registry;
 use thiserror::Error;
@@ -69,6 +69,9 @@ pub struct App {
     admin: Option<RunningAdmin>,
     state: Arc<AdminState>,
     is_draining: bool,
+    /// When all live connections were last judged, and until when those made since are.
+    judged: Instant,
+    judge_until: Instant,
 }
 
 struct RunningAdmin {
@@ -110,6 +113,8 @@ impl App {
             metrics,
             state: Arc::new(state),
             is_draining: false,
+            judged: Instant::now(),
+            judge_until: Instant::now(),
         };
         app.take_up(config, material)?;
         Ok(app)
@@ -117,22 +122,25 @@ impl App {
 
     /// Serves until a signal ends it.
     async fn run(mut self, mut files: WatchedFiles, mut signals: Signals) {
-        let mut sweep = tokio::time::interval(self.sweep_interval());
-        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut swept = tokio::time::Instant::now();
         loop {
             tokio::select! {
-                _ = sweep.tick() => self.sweep(),
+                () = tokio::time::sleep_until(swept + self.sweep_interval()) => {
+                    swept = tokio::time::Instant::now();
+                    self.sweep();
+                }
                 () = files.changed() => self.reload(&mut files, "a file changed"),
                 _ = signals.hangup.recv() => self.reload(&mut files, "SIGHUP"),
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
             }
         }
-        self.shut_down(&mut signals, &mut sweep).await;
+        self.shut_down(&mut signals).await;
     }
 
     fn sweep(&self) {
         self.connections.sweep(&self.config.timeouts, SystemTime::now());
+        self.judge_newcomers();
         self.listeners.prune();
     }
 

@@ -1,11 +1,13 @@
 //! Taking up a configuration with its trust material: made and bound as a whole, then put to use as a whole, or not at all.
 //! Then every live connection is judged again.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
+use rustls_pki_types::CertificateDer;
 use tracing::{info, warn};
 
 use crate::admin::Running;
@@ -14,11 +16,14 @@ use crate::net::{Address, Listener};
 use crate::policy::AccessRequest;
 use crate::proxy::Shared;
 use crate::proxy::connections::{Direction, EndReason, Live, Phase};
-use crate::x509::{MaterialSources, RefusalReason, TrustMaterial, Usage};
+use crate::x509::{MaterialSources, Refusal, RefusalReason, TrustMaterial, Usage, VerifiedPath};
 
 use super::files::WatchedFiles;
 use super::listeners::Making;
 use super::{App, AppError, RunningAdmin, warn_of};
+
+/// The verdicts on end-entity certificates, by fingerprint and listener.
+type Verdicts = HashMap<([u8; 32], Arc<str>), Option<EndReason>>;
 
 impl App {
     /// Reads everything again. What cannot be used leaves what runs as it is, says why, and is tried again.
@@ -83,18 +88,22 @@ impl App {
         {
             warn!("[runtime] and the log's level and format take effect at the next start");
         }
+        // A handshake that is under way ends under the old trust, and has to be judged again when it has.
+        let slowest = config.timeouts.handshake.max(self.config.timeouts.handshake);
+        self.judged = Instant::now();
+        self.judge_until = self.judged + slowest + Duration::from_secs(1);
         self.config = config;
         self.material = material;
         self.show();
-        self.judge_live_connections();
+        self.judge_live_connections(|_| true);
         Ok(())
     }
 
     /// Binds every address that is new, or none of them.
-    fn bind(&self, config: &Config) -> Result<(HashMap<String, Listener>, Option<Listener>), AppError> {
+    fn bind(&self, config: &Config) -> Result<(HashMap<String, Arc<Listener>>, Option<Listener>), AppError> {
         let (mut bound, mut failures) = (HashMap::new(), Vec::new());
         for (name, address) in self.listeners.unbound(config) {
-            match Listener::bind(address) {
+            match self.listeners.socket_at(address).map_or_else(|| Listener::bind(address).map(Arc::new), Ok) {
                 Ok(listener) => drop(bound.insert(name.to_owned(), listener)),
                 Err(error) => failures.push(error),
             }
@@ -138,12 +147,24 @@ impl App {
         }));
     }
 
-    /// Judges every live connection by the material and the policy as they are now. Only those that would be refused today are
-    /// cut, at once and in the middle of whatever they carry.
-    fn judge_live_connections(&self) {
+    /// Judges the connections that were made since the last change by handshakes that may have begun before it.
+    pub(super) fn judge_newcomers(&self) {
+        let now = Instant::now();
+        if now < self.judge_until {
+            let since = now - self.judged;
+            self.judge_live_connections(|live| live.age() <= since);
+        }
+    }
+
+    /// Judges live connections by the material and the policy as they are now. Only those that would be refused today are cut,
+    /// at once and in the middle of whatever they carry.
+    fn judge_live_connections(&self, which: impl Fn(&Live) -> bool) {
         let now = SystemTime::now();
-        let verdicts = std::cell::RefCell::new(HashMap::new());
+        let verdicts = RefCell::new(HashMap::new());
         let cut = self.connections.judge_again(|live| {
+            if live.phase() == Phase::Cut || !which(live) {
+                return None;
+            }
             let reason = self.withdrawn(live, now, &mut verdicts.borrow_mut())?;
             let peer = live.peer.as_ref().map(|peer| peer.identity.to_string());
             warn!(
@@ -161,24 +182,23 @@ impl App {
         }
     }
 
-    /// Why the peer of a connection would be refused today. Connections of one peer share one verdict on its chain.
-    fn withdrawn(
-        &self,
-        live: &Live,
-        now: SystemTime,
-        verdicts: &mut HashMap<([u8; 32], Direction), Option<EndReason>>,
-    ) -> Option<EndReason> {
+    /// Why the peer of a connection would be refused today. Connections of one peer to one listener share one verdict.
+    fn withdrawn(&self, live: &Live, now: SystemTime, verdicts: &mut Verdicts) -> Option<EndReason> {
         let peer = live.peer.as_ref()?;
         if let (Some(path), Some((end_entity, presented))) = (&peer.path, peer.chain.split_first()) {
-            let key = (path.end_entity.fingerprint, live.direction);
+            let key = (path.end_entity.fingerprint, Arc::clone(&live.listener));
             let verdict = *verdicts.entry(key).or_insert_with(|| {
-                let usage = match live.direction {
-                    Direction::Inbound => Usage::Client,
-                    Direction::Outbound => Usage::Server,
+                let verdict = match live.direction {
+                    Direction::Inbound => self.material.verify(end_entity, presented, Usage::Client, now),
+                    Direction::Outbound => self
+                        .material
+                        .verify(end_entity, presented, Usage::Server, now)
+                        .and_then(|path| self.expected(live, path, end_entity)),
                 };
-                self.material.verify(end_entity, presented, usage, now).err().map(|refusal| match refusal.reason {
+                verdict.err().map(|refusal| match refusal.reason {
                     RefusalReason::Revoked { .. } => EndReason::CertificateRevoked,
                     RefusalReason::Expired { .. } => EndReason::CertificateExpired,
+                    RefusalReason::NameMismatch { .. } => EndReason::NoLongerAllowed,
                     _ => EndReason::NoLongerTrusted,
                 })
             });
@@ -188,6 +208,19 @@ impl App {
         }
         let rules = self.listeners.rules(&live.listener).filter(|_| live.direction == Direction::Inbound)?;
         rules.policy.authorize(AccessRequest { peer: &peer.identity }).err().map(|_| EndReason::NoLongerAllowed)
+    }
+
+    /// Whether a listener still expects the server that a connection goes to. One that is gone expects what it did.
+    fn expected(
+        &self,
+        live: &Live,
+        path: VerifiedPath,
+        end_entity: &CertificateDer<'_>,
+    ) -> Result<VerifiedPath, Box<Refusal>> {
+        match self.config.outbound.iter().find(|outbound| outbound.name.value == *live.listener) {
+            Some(outbound) => path.expect_one_of(end_entity, &outbound.expect),
+            None => Ok(path),
+        }
     }
 
     /// The admin address that is listened on.

@@ -3,24 +3,26 @@
 
 use std::time::{Duration, Instant};
 
-use tokio::time::Interval;
 use tracing::{info, warn};
 
 use crate::proxy::connections::{Direction, EndReason, Live, Phase};
 
 use super::{App, Signals};
 
+/// How often a drain looks whether connections are left.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 impl App {
     /// Drains and returns. A second signal ends it at once.
-    pub(super) async fn shut_down(&mut self, signals: &mut Signals, sweep: &mut Interval) {
+    pub(super) async fn shut_down(&mut self, signals: &mut Signals) {
         info!(connections = self.connections.count(), "shutting down");
         self.is_draining = true;
         self.show();
         let ended = {
             let drain = async {
                 let deadline = Instant::now() + self.config.timeouts.drain;
-                self.drain(Direction::Inbound, deadline, sweep).await;
-                self.drain(Direction::Outbound, deadline, sweep).await;
+                self.drain(Direction::Inbound, deadline).await;
+                self.drain(Direction::Outbound, deadline).await;
             };
             tokio::select! {
                 () = drain => true,
@@ -40,7 +42,7 @@ impl App {
 
     /// Drains one direction until none of its connections is left, or the deadline has passed. Outbound accepts until the end: a
     /// service that is finishing may open another connection.
-    async fn drain(&self, direction: Direction, deadline: Instant, sweep: &mut Interval) {
+    async fn drain(&self, direction: Direction, deadline: Instant) {
         if direction == Direction::Inbound {
             self.listeners.stop_accepting(Direction::Inbound);
         }
@@ -48,7 +50,11 @@ impl App {
             |live: &Live| live.direction == direction && live.peer.is_some() == (direction == Direction::Inbound);
         loop {
             self.connections.judge_again(|live| accepted(live).then_some((Phase::Draining, EndReason::Shutdown)));
-            let left = self.connections.list().into_iter().filter(|live| accepted(live)).count();
+            // The first look comes late enough for what the kernel had accepted to be on the list.
+            tokio::time::sleep(LOOK_AGAIN).await;
+            self.sweep();
+            let left = self.connections.list().into_iter().filter(|live| accepted(live)).count()
+                + if direction == Direction::Inbound { self.listeners.handshakes_in_flight() } else { 0 };
             if left == 0 {
                 return;
             }
@@ -60,9 +66,6 @@ impl App {
                 );
                 return;
             }
-            sweep.tick().await;
-            self.sweep();
-            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 }

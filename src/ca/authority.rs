@@ -17,7 +17,6 @@ use crate::x509::SerialNumber;
 
 use super::durable::{self, create_folder, create_private_folder, sync_folder};
 use super::error::io_error;
-use super::issuance::BACKDATED_BY;
 use super::signer::{Signer, exposure_of, read_bounded, read_certificate, sha256_hex};
 use super::{
     Access, Audience, CaError, CertificateKind, CrlOptions, IssuedCertificate, KeyAlgorithm, Store, Tier, Timestamp,
@@ -265,7 +264,7 @@ impl AuthorityCertificate {
     fn new(tier: Tier, options: &InitOptions, serial: SerialNumber, now: Timestamp) -> Result<Self, CaError> {
         // The SPIFFE ID of the trust domain itself (SPIFFE X509-SVID section 4.1).
         let spiffe: SpiffeId = format!("spiffe://{}", options.trust_domain).parse()?;
-        let not_before = now.saturating_sub(BACKDATED_BY);
+        let not_before = now.backdated();
         let not_after = now.saturating_add(options.ttl);
         let mut params = CertificateParams::default();
         params.not_before = not_before.to_date_time();

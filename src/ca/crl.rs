@@ -107,7 +107,7 @@ impl Authority {
             })
             .collect();
         let params = CertificateRevocationListParams {
-            this_update: record.this_update.to_date_time(),
+            this_update: record.this_update.backdated().to_date_time(),
             next_update: record.next_update.to_date_time(),
             crl_number: rcgen::SerialNumber::from(record.number),
             issuing_distribution_point: None,

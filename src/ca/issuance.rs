@@ -18,8 +18,6 @@ use super::{
 
 /// The longest life of an end-entity certificate.
 pub const MAX_TTL: Duration = Duration::from_secs(397 * 86_400);
-/// How far before its issuance a certificate becomes valid, for peers whose clocks are behind.
-pub(super) const BACKDATED_BY: Duration = Duration::from_secs(300);
 const MAX_ALTERNATIVE_NAMES: usize = 100;
 
 /// What a certificate is to be used for.
@@ -77,7 +75,7 @@ impl Authority {
         self.check_issuer_is_not_revoked(tier)?;
         let signer = self.signer(tier, "issuing")?;
         let not_after = self.end_of_validity(&signer, request.ttl, now)?;
-        let not_before = now.saturating_sub(BACKDATED_BY);
+        let not_before = now.backdated();
         let serial = self.store().unused_serial()?;
 
         let mut params = CertificateParams::default();

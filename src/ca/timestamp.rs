@@ -10,6 +10,9 @@ use time::OffsetDateTime;
 /// 9999-12-31T23:59:59Z, which RFC 5280 section 4.1.2.5 reserves for "no end" and no certificate here goes beyond.
 const LAST_SECOND: u64 = 253_402_300_799;
 
+/// How long before it is signed a certificate or a CRL becomes valid, for readers whose clocks are behind.
+const BACKDATED_BY: Duration = Duration::from_secs(300);
+
 /// A point in time between 1970 and 9999, in whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(u64);
@@ -35,6 +38,11 @@ impl Timestamp {
     /// The second of the given count since 1970; values outside the range become its nearest end.
     pub(super) fn from_unix(seconds: i64) -> Self {
         Self(u64::try_from(seconds).unwrap_or(0).min(LAST_SECOND))
+    }
+
+    /// Where the validity of something signed at this time begins.
+    pub(super) fn backdated(self) -> Self {
+        self.saturating_sub(BACKDATED_BY)
     }
 
     /// The time later by whole seconds, or the end of the year 9999.

@@ -20,6 +20,8 @@ use super::{Address, Stream, Worker, Workers};
 
 /// Connections that the kernel holds for us until they are accepted.
 const BACKLOG: i32 = 4096;
+/// Connections that a worker still accepts once its listener has stopped. More than these are a flood without an end.
+const MAX_WAITING: usize = 128;
 /// How many connections more than the least loaded worker one may have before it hands the next one over.
 const TOLERATED_IMBALANCE: usize = 1;
 /// How long accepting rests after the process ran out of descriptors or memory.
@@ -101,20 +103,27 @@ impl Listener {
     /// Accepts on every worker until `stop` is cancelled, and runs `serve` for each connection on the worker that took it, or
     /// on the least loaded one where the first has clearly more to do. At the limit nothing is accepted: further
     /// connections wait in the kernel's queue.
-    pub fn accept_on<F, S>(self, workers: &Workers, limit: &Arc<Semaphore>, stop: &CancellationToken, serve: S)
-    where
+    ///
+    /// The socket is closed once the last of those who accept on it has stopped.
+    pub fn accept_on<F, S>(
+        self: Arc<Self>,
+        workers: &Workers,
+        limit: &Arc<Semaphore>,
+        stop: &CancellationToken,
+        serve: S,
+    ) where
         F: Future<Output = ()> + Send + 'static,
         S: Fn(Arrival) -> F + Clone + Send + 'static,
     {
-        let shared = Arc::new(self);
         for worker in workers.handles().iter() {
-            let (listener, limit, stop) = (Arc::clone(&shared), Arc::clone(limit), stop.clone());
+            let (listener, limit, stop) = (Arc::clone(&self), Arc::clone(limit), stop.clone());
             let (own, workers, serve) = (worker.clone(), Arc::clone(workers.handles()), serve.clone());
             worker.run(async move {
                 match AcceptingSocket::register(&listener) {
                     Ok(socket) => {
-                        let accept = accept_loop(socket, limit, &own, &workers, serve);
+                        let accept = accept_loop(&socket, &limit, &own, &workers, serve.clone());
                         stop.run_until_cancelled(accept).await;
+                        accept_waiting(&socket, &limit, &own, serve).await;
                     }
                     Err(error) => error!(listener.address = %listener.address, %error, "cannot accept on this worker"),
                 }
@@ -225,18 +234,34 @@ impl AcceptingSocket {
     }
 }
 
-async fn accept_loop<F, S>(socket: AcceptingSocket, limit: Arc<Semaphore>, own: &Worker, workers: &[Worker], serve: S)
+async fn accept_loop<F, S>(socket: &AcceptingSocket, limit: &Arc<Semaphore>, own: &Worker, workers: &[Worker], serve: S)
 where
     F: Future<Output = ()> + Send + 'static,
     S: Fn(Arrival) -> F + Clone + Send + 'static,
 {
     loop {
-        let (stream, place) = socket.accept_within(&limit).await;
+        let (stream, place) = socket.accept_within(limit).await;
         let least = Worker::least_loaded(workers);
         if own.load() <= least.load() + TOLERATED_IMBALANCE {
             own.spawn(serve(Arrival { stream, place, worker: own.index }));
         } else {
             move_to(least, stream, place, serve.clone());
+        }
+    }
+}
+
+/// Accepts what waits in the kernel's queue, which would be reset when the socket is closed.
+async fn accept_waiting<F, S>(socket: &AcceptingSocket, limit: &Arc<Semaphore>, own: &Worker, serve: S)
+where
+    F: Future<Output = ()> + Send + 'static,
+    S: Fn(Arrival) -> F + Send,
+{
+    for _ in 0..MAX_WAITING {
+        let Ok(place) = Arc::clone(limit).try_acquire_owned() else { return };
+        match tokio::time::timeout(Duration::ZERO, socket.accept()).await {
+            Ok(Ok(stream)) => own.spawn(serve(Arrival { stream, place, worker: own.index })),
+            Ok(Err(error)) if is_of_one_connection(&error) => {}
+            Ok(Err(_)) | Err(_) => return,
         }
     }
 }

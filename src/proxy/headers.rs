@@ -7,7 +7,9 @@ use std::fmt::Write as _;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Version, request};
 
@@ -52,7 +54,7 @@ pub(super) fn check_request(head: &request::Parts) -> Result<Intent, ProxyError>
     }
     check_authority(head)?;
     check_length(head)?;
-    let is_grpc = head.headers.get(http::header::CONTENT_TYPE).is_some_and(is_grpc_type);
+    let is_grpc = head.headers.get(CONTENT_TYPE).is_some_and(is_grpc_type);
     Ok(match upgrade_asked(head) {
         true => Intent::Upgrade,
         false if is_grpc => Intent::Grpc,
@@ -171,7 +173,7 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 /// Fields that a message is not the same without. `Connection` may not remove them: a service behind us would see a request
 /// of another extent or target than we judged.
 fn is_needed(name: &HeaderName) -> bool {
-    name == HOST || name == CONTENT_LENGTH || name == http::header::CONTENT_TYPE || name == http::header::AUTHORIZATION
+    name == HOST || name == CONTENT_LENGTH || name == CONTENT_TYPE || name == http::header::AUTHORIZATION
 }
 
 /// True for the names that only we may set. Gateways such as CGI and WSGI make no difference between `-` and `_`, so neither
@@ -194,6 +196,14 @@ pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
         trailers.keys().filter(|name| is_identity_name(name) || is_hop_by_hop(name)).cloned().collect();
     for name in doomed {
         trailers.remove(name);
+    }
+}
+
+/// Announces the trailers that every gRPC answer ends with: over HTTP/1.1 the HTTP library sends only those announced, and a
+/// call without `grpc-status` has failed.
+pub(super) fn announce_grpc_trailers(headers: &mut HeaderMap) {
+    if headers.get(CONTENT_TYPE).is_some_and(is_grpc_type) && !headers.contains_key(TRAILER) {
+        headers.insert(TRAILER, HeaderValue::from_static("grpc-status, grpc-message, grpc-status-details-bin"));
     }
 }
 

@@ -155,6 +155,9 @@ fn pass_on(
         return switch_protocols(context, live, response, lease, upgrade, record, caller);
     }
     headers::strip(response.headers_mut());
+    if caller.version < Version::HTTP_2 {
+        headers::announce_grpc_trailers(response.headers_mut());
+    }
     record.answered(status, Some(lease));
     let (mut head, body) = response.into_parts();
     head.version = Version::HTTP_11;

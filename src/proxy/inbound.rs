@@ -2,6 +2,7 @@
 //! service in plaintext.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::io::AsyncWriteExt;
@@ -21,6 +22,10 @@ use super::listener::ListenerContext;
 use super::proxy_protocol;
 use super::tcp_tunnel::{self, Carried, TunnelEnd};
 use super::upstream::Upstream;
+
+/// How long a handshake under way may still take once its listener has stopped accepting. The request that its caller is about
+/// to send is so answered and not lost.
+const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
 
 /// An inbound listener.
 #[derive(Debug)]
@@ -57,10 +62,17 @@ impl Inbound {
             let _place = self.context.handshakes.acquire().await;
             self.acceptor.accept(stream, self.context.timeouts.handshake).await
         };
-        let (stream, peer) = match stop.run_until_cancelled(handshake).await {
-            None => return,
-            Some(Err(error)) => return self.context.refuse_handshake(&address.to_string(), &error),
-            Some(Ok(accepted)) => accepted,
+        let too_late = async {
+            stop.cancelled().await;
+            tokio::time::sleep(HANDSHAKE_GRACE).await;
+        };
+        let outcome = tokio::select! {
+            outcome = handshake => outcome,
+            () = too_late => return,
+        };
+        let (stream, peer) = match outcome {
+            Err(error) => return self.context.refuse_handshake(&address.to_string(), &error),
+            Ok(accepted) => accepted,
         };
         self.context.metrics.count_handshake();
         let registration = self.context.register(address, Some(Arc::new(peer)), place);
@@ -162,7 +174,7 @@ impl ListenerContext {
         upstream: &str,
         carried: &Carried,
         end: &TunnelEnd,
-        duration: std::time::Duration,
+        duration: Duration,
     ) {
         self.metrics.count_bytes(carried.to_upstream(), carried.to_caller());
         if let Some(reason) = live.reason().filter(|_| live.phase() >= Phase::Closing) {

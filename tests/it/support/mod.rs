@@ -1,7 +1,10 @@
 //! What the tests are built from: a PKI made at run time, real sidecar processes, and a service to put behind them.
 
+pub(crate) mod balancer;
 pub(crate) mod exchange;
+pub(crate) mod frames;
 pub(crate) mod gate;
+pub(crate) mod grpc;
 pub(crate) mod h2_frames;
 pub(crate) mod load;
 pub(crate) mod mesh;
@@ -13,3 +16,8 @@ pub(crate) mod service;
 pub(crate) mod sidecar;
 pub(crate) mod tcp_service;
 pub(crate) mod tls_client;
+
+/// Runs a future to its end on a runtime of its own.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}

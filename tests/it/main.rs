@@ -10,6 +10,7 @@ mod http;
 mod http2;
 mod identity;
 mod interop;
+mod load;
 mod proxy_protocol;
 mod reload;
 mod security;

@@ -11,6 +11,7 @@ mod http;
 mod identity;
 mod interop;
 mod limits;
+mod load;
 mod proxy_protocol;
 mod reload;
 mod security;

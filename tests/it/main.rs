@@ -17,6 +17,7 @@ mod reload;
 mod security;
 mod shutdown;
 mod smuggling;
+mod status;
 mod streaming;
 mod support;
 mod tcp;

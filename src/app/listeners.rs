@@ -198,6 +198,11 @@ impl Listeners {
         }
     }
 
+    /// Handshakes with callers that are under way.
+    pub(super) fn handshakes_in_flight(&self) -> usize {
+        self.inbound.values().map(|running| running.service.load().context.handshakes_in_flight()).sum()
+    }
+
     pub(super) fn addresses(&self) -> Vec<(String, Address)> {
         let inbound = self.inbound.iter().map(|(name, running)| (name.clone(), running.address.clone()));
         inbound.chain(self.outbound.iter().map(|(name, running)| (name.clone(), running.address.clone()))).collect()

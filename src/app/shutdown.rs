@@ -50,7 +50,11 @@ impl App {
             |live: &Live| live.direction == direction && live.peer.is_some() == (direction == Direction::Inbound);
         loop {
             self.connections.judge_again(|live| accepted(live).then_some((Phase::Draining, EndReason::Shutdown)));
-            let left = self.connections.list().into_iter().filter(|live| accepted(live)).count();
+            // The first look comes late enough for what the kernel had accepted to be on the list.
+            tokio::time::sleep(LOOK_AGAIN).await;
+            self.sweep();
+            let left = self.connections.list().into_iter().filter(|live| accepted(live)).count()
+                + if direction == Direction::Inbound { self.listeners.handshakes_in_flight() } else { 0 };
             if left == 0 {
                 return;
             }
@@ -62,8 +66,6 @@ impl App {
                 );
                 return;
             }
-            self.sweep();
-            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 }

@@ -20,6 +20,8 @@ use super::{Address, Stream, Worker, Workers};
 
 /// Connections that the kernel holds for us until they are accepted.
 const BACKLOG: i32 = 4096;
+/// Connections that a worker still accepts once its listener has stopped. More than these are a flood without an end.
+const MAX_WAITING: usize = 128;
 /// How many connections more than the least loaded worker one may have before it hands the next one over.
 const TOLERATED_IMBALANCE: usize = 1;
 /// How long accepting rests after the process ran out of descriptors or memory.
@@ -119,8 +121,9 @@ impl Listener {
             worker.run(async move {
                 match AcceptingSocket::register(&listener) {
                     Ok(socket) => {
-                        let accept = accept_loop(socket, limit, &own, &workers, serve);
+                        let accept = accept_loop(&socket, &limit, &own, &workers, serve.clone());
                         stop.run_until_cancelled(accept).await;
+                        accept_waiting(&socket, &limit, &own, serve).await;
                     }
                     Err(error) => error!(listener.address = %listener.address, %error, "cannot accept on this worker"),
                 }
@@ -231,18 +234,34 @@ impl AcceptingSocket {
     }
 }
 
-async fn accept_loop<F, S>(socket: AcceptingSocket, limit: Arc<Semaphore>, own: &Worker, workers: &[Worker], serve: S)
+async fn accept_loop<F, S>(socket: &AcceptingSocket, limit: &Arc<Semaphore>, own: &Worker, workers: &[Worker], serve: S)
 where
     F: Future<Output = ()> + Send + 'static,
     S: Fn(Arrival) -> F + Clone + Send + 'static,
 {
     loop {
-        let (stream, place) = socket.accept_within(&limit).await;
+        let (stream, place) = socket.accept_within(limit).await;
         let least = Worker::least_loaded(workers);
         if own.load() <= least.load() + TOLERATED_IMBALANCE {
             own.spawn(serve(Arrival { stream, place, worker: own.index }));
         } else {
             move_to(least, stream, place, serve.clone());
+        }
+    }
+}
+
+/// Accepts what waits in the kernel's queue, which would be reset when the socket is closed.
+async fn accept_waiting<F, S>(socket: &AcceptingSocket, limit: &Arc<Semaphore>, own: &Worker, serve: S)
+where
+    F: Future<Output = ()> + Send + 'static,
+    S: Fn(Arrival) -> F + Send,
+{
+    for _ in 0..MAX_WAITING {
+        let Ok(place) = Arc::clone(limit).try_acquire_owned() else { return };
+        match tokio::time::timeout(Duration::ZERO, socket.accept()).await {
+            Ok(Ok(stream)) => own.spawn(serve(Arrival { stream, place, worker: own.index })),
+            Ok(Err(error)) if is_of_one_connection(&error) => {}
+            Ok(Err(_)) | Err(_) => return,
         }
     }
 }

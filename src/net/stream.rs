@@ -1,6 +1,7 @@
 //! A connected stream socket, whatever its family.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -55,22 +56,50 @@ impl Stream {
         }
     }
 
-    /// Ends the connection so that the other end sees an error and not an orderly end: what it has received may be cut short.
+    /// Says whether a close shows the other end an error and not an orderly end, so that it does not take what it has received for
+    /// the whole. The kernel keeps to it even where this process is killed. A Unix socket knows no such end.
+    pub fn reset_on_close(&self, reset: bool) {
+        if let Self::Tcp(stream) = self {
+            // Where the kernel refuses, the connection is closed in the ordinary way.
+            let _ = SockRef::from(stream).set_linger(reset.then_some(Duration::ZERO));
+        }
+    }
+
+    /// Ends the connection with an error for the other end.
     pub fn abort(self) {
-        let socket = match &self {
-            Self::Tcp(stream) => SockRef::from(stream),
-            Self::Unix(stream) => SockRef::from(stream),
-        };
-        // Where the kernel refuses, the connection is closed in the ordinary way.
-        let _ = socket.set_linger(Some(Duration::ZERO));
+        self.reset_on_close(true);
     }
 
     /// The other end's address.
     pub fn peer_address(&self) -> PeerAddress {
         match self {
-            Self::Tcp(stream) => stream.peer_addr().map_or(PeerAddress::Unix, PeerAddress::Tcp),
+            Self::Tcp(stream) => {
+                stream.peer_addr().map_or(PeerAddress::Unix, |address| PeerAddress::Tcp(canonical(address)))
+            }
             Self::Unix(_) => PeerAddress::Unix,
         }
+    }
+
+    /// Our end's address, where it is an IP address and port.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok().map(canonical),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+/// A listener for both families shows IPv4 addresses as IPv6 ones, which rules and readers do not expect.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
+        IpAddr::V6(_) => address,
+    }
+}
+
+impl AsRef<Self> for Stream {
+    fn as_ref(&self) -> &Self {
+        self
     }
 }
 

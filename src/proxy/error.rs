@@ -170,8 +170,8 @@ impl ProxyError {
 }
 
 /// The alert that a TLS 1.3 peer sent after the handshake was over for us, as it does when it refuses our certificate.
-pub(super) fn peer_alert(error: &hyper::Error) -> Option<rustls::AlertDescription> {
-    let mut cause = std::error::Error::source(error);
+pub(super) fn peer_alert(error: &(dyn std::error::Error + 'static)) -> Option<rustls::AlertDescription> {
+    let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(rustls::Error::AlertReceived(alert)) = tls_error(error) {
             return Some(*alert);

@@ -2,6 +2,7 @@
 //! service in plaintext.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::io::AsyncWriteExt;
@@ -20,7 +21,11 @@ use super::http_exchange::Route;
 use super::listener::ListenerContext;
 use super::proxy_protocol;
 use super::tcp_tunnel::{self, Carried, TunnelEnd};
-use super::upstream::{Upstream, UpstreamStream};
+use super::upstream::Upstream;
+
+/// How long a handshake under way may still take once its listener has stopped accepting. The request that its caller is about
+/// to send is so answered and not lost.
+const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
 
 /// An inbound listener.
 #[derive(Debug)]
@@ -57,10 +62,17 @@ impl Inbound {
             let _place = self.context.handshakes.acquire().await;
             self.acceptor.accept(stream, self.context.timeouts.handshake).await
         };
-        let (stream, peer) = match stop.run_until_cancelled(handshake).await {
-            None => return,
-            Some(Err(error)) => return self.context.refuse_handshake(&address.to_string(), &error),
-            Some(Ok(accepted)) => accepted,
+        let too_late = async {
+            stop.cancelled().await;
+            tokio::time::sleep(HANDSHAKE_GRACE).await;
+        };
+        let outcome = tokio::select! {
+            outcome = handshake => outcome,
+            () = too_late => return,
+        };
+        let (stream, peer) = match outcome {
+            Err(error) => return self.context.refuse_handshake(&address.to_string(), &error),
+            Ok(accepted) => accepted,
         };
         self.context.metrics.count_handshake();
         let registration = self.context.register(address, Some(Arc::new(peer)), place);
@@ -117,26 +129,15 @@ impl Inbound {
             }
         };
         if rules.proxy_protocol {
-            let header = proxy_protocol::header(address, local_address(&stream), &peer.identity);
+            let header = proxy_protocol::header(address, stream.get_ref().0.local_address(), &peer.identity);
             if let Err(error) = upstream.write_all(&header).await {
                 debug!(listener = &*self.context.name, %error, "the service closed before the PROXY header");
-                return;
+                return stream.into_inner().0.abort();
             }
         }
         let carried = Carried::default();
-        let end = tcp_tunnel::tunnel(permit, &mut stream, &mut upstream, [live, live], &carried).await;
+        let end = tcp_tunnel::join(permit, stream, upstream, [live, live], &carried).await;
         self.context.record_tunnel(live, rules.upstream.address(), &carried, &end, started.elapsed());
-        if let TunnelEnd::Broken(_) = end {
-            stream.into_inner().0.abort();
-            upstream.abort();
-        }
-    }
-}
-
-fn local_address(stream: &TlsServerStream) -> Option<std::net::SocketAddr> {
-    match &stream.get_ref().0 {
-        crate::net::Stream::Tcp(stream) => stream.local_addr().ok(),
-        crate::net::Stream::Unix(_) => None,
     }
 }
 
@@ -165,16 +166,6 @@ impl Caller {
     }
 }
 
-impl UpstreamStream {
-    /// Ends the connection so that the other end does not take what it has for the whole.
-    pub(super) fn abort(self) {
-        match self {
-            Self::Plain(stream) => stream.abort(),
-            Self::Tls(stream) => stream.into_inner().0.abort(),
-        }
-    }
-}
-
 impl ListenerContext {
     /// Counts a tunnel and, by option, logs it, once, at its end.
     pub(super) fn record_tunnel(
@@ -183,7 +174,7 @@ impl ListenerContext {
         upstream: &str,
         carried: &Carried,
         end: &TunnelEnd,
-        duration: std::time::Duration,
+        duration: Duration,
     ) {
         self.metrics.count_bytes(carried.to_upstream(), carried.to_caller());
         if let Some(reason) = live.reason().filter(|_| live.phase() >= Phase::Closing) {
@@ -209,6 +200,7 @@ impl ListenerContext {
                 TunnelEnd::Closed => "completed",
                 TunnelEnd::Broken(_) => "broken",
                 TunnelEnd::Ended => "ended",
+                TunnelEnd::Cut => "cut",
             },
             reason = live.reason().map(super::connections::EndReason::label),
             "connection"

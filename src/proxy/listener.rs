@@ -71,6 +71,11 @@ impl ListenerContext {
         }
     }
 
+    /// Handshakes under way.
+    pub fn handshakes_in_flight(&self) -> usize {
+        self.limits.max_handshakes.saturating_sub(self.handshakes.available_permits())
+    }
+
     /// Puts an accepted connection on the list of live ones.
     pub(super) fn register(
         &self,

@@ -10,9 +10,10 @@ use tracing::debug;
 use crate::config::Protocol;
 use crate::net::{Arrival, Stream};
 use crate::policy::Permit;
-use crate::tls::Alpn;
+use crate::tls::{Alpn, HandshakeError};
 
 use super::connections::Registration;
+use super::error::{ProxyError, peer_alert};
 use super::headers::IdentityHeaders;
 use super::http_connection::{self, HttpVersion};
 use super::http_exchange::Route;
@@ -72,7 +73,7 @@ impl Outbound {
         http_connection::serve(stream, version, context, registration, worker, route).await;
     }
 
-    async fn serve_tcp(self: Arc<Self>, mut stream: Stream, registration: &Registration) {
+    async fn serve_tcp(self: Arc<Self>, stream: Stream, registration: &Registration) {
         let live = registration.live();
         let started = std::time::Instant::now();
         let target = self.upstream.load_full();
@@ -92,16 +93,21 @@ impl Outbound {
             self.context.timeouts.idle,
             None,
         );
-        let mut upstream = connected.stream;
         let carried = Carried::default();
         let lives = [live, peer_registration.live()];
-        let end = tcp_tunnel::tunnel(Permit::for_local_service(), &mut stream, &mut upstream, lives, &carried).await;
+        let end = tcp_tunnel::join(Permit::for_local_service(), stream, connected.stream, lives, &carried).await;
         self.context.record_tunnel(peer_registration.live(), target.address(), &carried, &end, started.elapsed());
-        if let TunnelEnd::Broken(_) = end {
-            stream.abort();
-            upstream.abort();
+        if let Some(error) = refusal_of_our_certificate(&end, &carried, target.address()) {
+            self.context.report_failure(target.address(), &error);
         }
     }
+}
+
+/// A TLS 1.3 peer refuses our certificate after the handshake is over for us, before it says anything else.
+fn refusal_of_our_certificate(end: &TunnelEnd, carried: &Carried, address: &str) -> Option<ProxyError> {
+    let TunnelEnd::Broken(error) = end else { return None };
+    let alert = peer_alert(error).filter(|_| carried.to_caller() == 0)?;
+    Some(ProxyError::Tls { address: address.to_owned(), source: HandshakeError::Alert(alert) })
 }
 
 /// Tells HTTP/2 with prior knowledge from HTTP/1.1 by the first bytes; nothing where the caller closes before it says anything.

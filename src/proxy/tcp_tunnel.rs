@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional_with_sizes};
 use tracing::debug;
 
+use crate::net::Stream;
 use crate::policy::Permit;
 
 use super::connections::{Live, Phase};
@@ -21,13 +22,15 @@ use super::upstream::Lease;
 
 /// One TLS record's worth each way.
 const BUFFER: usize = 16 * 1024;
-/// How long an orderly end may take once a connection has to end.
+/// How long an orderly end may take, what is buffered included, once a connection has to end.
 const FAREWELL: Duration = Duration::from_millis(50);
 
 /// What went through a tunnel.
 #[derive(Debug, Default)]
 pub(super) struct Carried {
+    from_caller: AtomicU64,
     to_upstream: AtomicU64,
+    from_upstream: AtomicU64,
     to_caller: AtomicU64,
 }
 
@@ -38,8 +41,10 @@ pub(super) enum TunnelEnd {
     Closed,
     /// One end broke off, so that the other must not take what it has for the whole.
     Broken(io::Error),
-    /// The connection had to end.
+    /// The connection had to end, while nothing was under way.
     Ended,
+    /// The connection had to end at once, or while something was under way: as if it had broken off.
+    Cut,
 }
 
 impl fmt::Display for TunnelEnd {
@@ -48,7 +53,15 @@ impl fmt::Display for TunnelEnd {
             Self::Closed => f.write_str("both ends closed"),
             Self::Broken(error) => write!(f, "one end broke off: {error}"),
             Self::Ended => f.write_str("it had to end"),
+            Self::Cut => f.write_str("it had to end with something under way"),
         }
+    }
+}
+
+impl TunnelEnd {
+    /// True where both ends may take what they have for the whole.
+    fn is_orderly(&self) -> bool {
+        matches!(self, Self::Closed | Self::Ended)
     }
 }
 
@@ -60,10 +73,36 @@ impl Carried {
     pub(super) fn to_caller(&self) -> u64 {
         self.to_caller.load(Ordering::Relaxed)
     }
+
+    fn is_all_delivered(&self) -> bool {
+        self.from_caller.load(Ordering::Relaxed) == self.to_upstream()
+            && self.from_upstream.load(Ordering::Relaxed) == self.to_caller()
+    }
 }
 
-/// Joins a caller and an upstream. Either of `lives` can end it.
-pub(super) async fn tunnel<C, U>(
+/// Joins the sockets of a caller and an upstream. Unless the end is an orderly one, both see a reset, also where this task is
+/// dropped or the process dies: a part must never look like the whole.
+pub(super) async fn join<C, U>(
+    permit: Permit,
+    mut caller: C,
+    mut upstream: U,
+    lives: [&Arc<Live>; 2],
+    carried: &Carried,
+) -> TunnelEnd
+where
+    C: AsyncRead + AsyncWrite + AsRef<Stream> + Unpin,
+    U: AsyncRead + AsyncWrite + AsRef<Stream> + Unpin,
+{
+    caller.as_ref().reset_on_close(true);
+    upstream.as_ref().reset_on_close(true);
+    let end = tunnel(permit, &mut caller, &mut upstream, lives, carried).await;
+    caller.as_ref().reset_on_close(!end.is_orderly());
+    upstream.as_ref().reset_on_close(!end.is_orderly());
+    end
+}
+
+/// Carries bytes both ways. Either of `lives` can end it.
+async fn tunnel<C, U>(
     _permit: Permit,
     caller: &mut C,
     upstream: &mut U,
@@ -74,21 +113,22 @@ where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut metered = Metered { stream: &mut *caller, carried, lives };
-    let outcome = tokio::select! {
-        outcome = copy_bidirectional_with_sizes(&mut metered, upstream, BUFFER, BUFFER) => Some(outcome),
-        _ = lives[0].phase_after(Phase::Draining) => None,
-        _ = lives[1].phase_after(Phase::Draining) => None,
-    };
-    match outcome {
-        Some(Ok(_)) => TunnelEnd::Closed,
-        Some(Err(error)) => TunnelEnd::Broken(error),
-        None => {
-            let farewell = async { tokio::join!(caller.shutdown(), upstream.shutdown()) };
-            // The end was decided; a peer that does not hear of it in time sees the socket close.
-            let _ = tokio::time::timeout(FAREWELL, farewell).await;
-            TunnelEnd::Ended
+    let mut from = Metered { stream: &mut *caller, read: &carried.from_caller, written: &carried.to_caller, lives };
+    let mut to = Metered { stream: &mut *upstream, read: &carried.from_upstream, written: &carried.to_upstream, lives };
+    let phase = tokio::select! {
+        outcome = copy_bidirectional_with_sizes(&mut from, &mut to, BUFFER, BUFFER) => {
+            return outcome.map_or_else(TunnelEnd::Broken, |_| TunnelEnd::Closed);
         }
+        phase = lives[0].phase_after(Phase::Draining) => phase,
+        phase = lives[1].phase_after(Phase::Draining) => phase,
+    };
+    if phase == Phase::Cut || !carried.is_all_delivered() {
+        return TunnelEnd::Cut;
+    }
+    let farewell = async { tokio::try_join!(caller.shutdown(), upstream.shutdown()) };
+    match tokio::time::timeout(FAREWELL, farewell).await {
+        Ok(Ok(_)) => TunnelEnd::Ended,
+        Ok(Err(_)) | Err(_) => TunnelEnd::Cut,
     }
 }
 
@@ -131,18 +171,12 @@ pub(super) async fn join_upgraded(
     record.complete();
 }
 
-/// The caller's stream, whose bytes are counted and keep both connections from being idle.
+/// A stream whose bytes are counted. Those delivered keep both connections from being idle.
 struct Metered<'a, S> {
     stream: &'a mut S,
-    carried: &'a Carried,
+    read: &'a AtomicU64,
+    written: &'a AtomicU64,
     lives: [&'a Arc<Live>; 2],
-}
-
-impl<S> Metered<'_, S> {
-    fn note(&self, counter: &AtomicU64, bytes: usize) {
-        counter.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.lives.iter().for_each(|live| live.note_use());
-    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Metered<'_, S> {
@@ -150,7 +184,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<'_, S> {
         let this = self.get_mut();
         let before = buf.filled().len();
         ready!(Pin::new(&mut *this.stream).poll_read(cx, buf))?;
-        this.note(&this.carried.to_upstream, buf.filled().len() - before);
+        this.read.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 }
@@ -159,7 +193,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<'_, S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut *this.stream).poll_write(cx, buf))?;
-        this.note(&this.carried.to_caller, written);
+        this.written.fetch_add(written as u64, Ordering::Relaxed);
+        this.lives.iter().for_each(|live| live.note_use());
         Poll::Ready(Ok(written))
     }
 

@@ -100,6 +100,12 @@ impl Acceptor {
     }
 }
 
+impl AsRef<Stream> for TlsServerStream {
+    fn as_ref(&self) -> &Stream {
+        self.get_ref().0
+    }
+}
+
 /// The library has its own error for a caller without a certificate; it is a refusal like any other.
 fn sort(error: HandshakeError) -> HandshakeError {
     match error {

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::net::{Endpoint, Host, Stream};
 use crate::proxy::ProxyError;
-use crate::tls::{Alpn, Connector, Peer, TlsClientStream};
+use crate::tls::{Alpn, Connector, HandshakeError, Peer, TlsClientStream};
 
 use super::{Target, Upstream};
 
@@ -60,8 +60,28 @@ impl Upstream {
         alpn: Alpn,
     ) -> Result<Connected, ProxyError> {
         let deadline = Instant::now() + self.timeouts.connect;
-        let addresses = resolve(endpoint, deadline, self.timeouts.connect).await?;
+        let mut addresses = resolve(endpoint, deadline, self.timeouts.connect).await?;
         let (stream, address) = connect_to_any(&addresses, deadline, self.timeouts.connect).await?;
+        match self.shake_hands(endpoint, connector, alpn, stream, address).await {
+            Err(ProxyError::Tls { source: HandshakeError::Closed | HandshakeError::Io(_), .. }) => {}
+            outcome => return outcome,
+        }
+        // A peer that is shutting down closes what it has not accepted yet. Another address, or another behind the same one,
+        // may serve; nothing was asked yet, so that nothing is asked twice.
+        let next = addresses.iter().position(|tried| *tried == address).map_or(0, |tried| tried + 1);
+        addresses.rotate_left(next);
+        let (stream, address) = connect_to_any(&addresses, deadline, self.timeouts.connect).await?;
+        self.shake_hands(endpoint, connector, alpn, stream, address).await
+    }
+
+    async fn shake_hands(
+        &self,
+        endpoint: &Endpoint,
+        connector: &Connector,
+        alpn: Alpn,
+        stream: Stream,
+        address: SocketAddr,
+    ) -> Result<Connected, ProxyError> {
         let limit = self.timeouts.handshake;
         let handshake = connector.connect(stream, address.ip(), alpn);
         let described = || describe(endpoint, address.ip());
@@ -73,6 +93,15 @@ impl Upstream {
                 let stream = UpstreamStream::Tls(Box::new(stream));
                 Ok(Connected { stream, peer: Some(Arc::new(peer)), address: address.to_string() })
             }
+        }
+    }
+}
+
+impl AsRef<Stream> for UpstreamStream {
+    fn as_ref(&self) -> &Stream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, HOST, TE};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, TE};
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderValue, Method, Request, Response, Uri, Version, request};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, request};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 
@@ -163,12 +163,23 @@ fn write_as_http1(head: &mut request::Parts, intent: Intent) {
         // An authority that parsed has no character that a header value may not have.
         head.headers.insert(HOST, HeaderValue::from_str(authority).unwrap_or(HeaderValue::from_static("")));
     }
+    join_cookies(&mut head.headers);
     if head.uri.scheme().is_some() {
         let path = head.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
         head.uri = Uri::from(path);
     }
     if intent != Intent::Upgrade && head.headers.contains_key(TE) {
         head.headers.insert(http::header::CONNECTION, HeaderValue::from_static("te"));
+    }
+}
+
+/// HTTP/2 may split `Cookie` into several fields, HTTP/1.1 may not (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, joined);
     }
 }
 

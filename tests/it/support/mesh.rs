@@ -1,5 +1,6 @@
 //! Two sidecars around one hop: `client -> outbound -> mutual TLS -> inbound -> service`.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 
 use super::pki::{Issued, Pki};
@@ -34,7 +35,7 @@ impl<S> Mesh<S> {
     /// One around any service at this address.
     pub(crate) fn around(
         service: S,
-        address: SocketAddr,
+        address: impl Display,
         inbound_keys: &str,
         outbound_keys: &str,
         tables: &str,
@@ -63,7 +64,7 @@ impl<S> Mesh<S> {
 pub(crate) fn inbound(
     pki: &Pki,
     own: &Issued,
-    service: SocketAddr,
+    service: impl Display,
     allow: &[&str],
     keys: &str,
     tables: &str,
@@ -76,7 +77,7 @@ pub(crate) fn inbound(
 }
 
 /// The configuration of an outbound sidecar whose listener is named "ads".
-pub(crate) fn outbound(pki: &Pki, own: &Issued, peer: SocketAddr, expect: &str, keys: &str, tables: &str) -> String {
+pub(crate) fn outbound(pki: &Pki, own: &Issued, peer: impl Display, expect: &str, keys: &str, tables: &str) -> String {
     let identity = identity(pki, own);
     format!(
         "{identity}[[outbound]]\nname = \"ads\"\nlisten = \"127.0.0.1:0\"\nconnect_to = \"{peer}\"\nexpect = [{expect:?}]\n{keys}\n\

@@ -24,6 +24,7 @@ type Body = BoxBody<Bytes, hyper::Error>;
 /// - `/echo` streams the request's body back, trailers included
 /// - `/bytes/N` answers with N bytes
 /// - `/trailers` answers with the trailer `x-sum: 42`
+/// - `/sink` reads the request's body and answers with its length
 /// - `/upgrade` switches to an echo of bytes
 /// - `/status/N` answers with that status
 /// - anything else answers with what arrived, as JSON: method, path, version, headers, body length and trailers
@@ -66,6 +67,14 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, Infall
     let number = || path.rsplit('/').next().unwrap().parse::<u64>().unwrap();
     let response = match path.as_str() {
         "/echo" => Response::new(request.into_body().boxed()),
+        "/sink" => {
+            let mut length = 0;
+            let mut body = request.into_body();
+            while let Some(Ok(frame)) = body.frame().await {
+                length += frame.data_ref().map_or(0, Bytes::len);
+            }
+            Response::new(whole(&length.to_string()))
+        }
         "/trailers" => {
             let mut trailers = HeaderMap::new();
             trailers.insert("x-sum", "42".parse().unwrap());

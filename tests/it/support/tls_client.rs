@@ -35,9 +35,18 @@ pub(crate) fn client_config(pki: &Pki, own: Option<&Issued>, alpn: &[&[u8]]) -> 
 
 /// Connects and finishes the handshake as far as the client can see it. `name` is a DNS name of the server's certificate.
 pub(crate) fn connect(address: SocketAddr, name: &str, config: ClientConfig) -> std::io::Result<TlsClient> {
-    let mut socket = TcpStream::connect(address)?;
+    let socket = TcpStream::connect(address)?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.set_write_timeout(Some(PATIENCE))?;
+    handshake(socket, name, config)
+}
+
+/// The same on a socket that is connected already.
+pub(crate) fn handshake<S: Read + Write>(
+    mut socket: S,
+    name: &str,
+    config: ClientConfig,
+) -> std::io::Result<StreamOwned<ClientConnection, S>> {
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let mut connection = ClientConnection::new(Arc::new(config), name).unwrap();
     while connection.is_handshaking() {

@@ -1,0 +1,86 @@
+//! Upgrades: WebSocket with a real client and service, and protocols that are not carried.
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::support::block_on;
+use crate::support::mesh::Mesh;
+use crate::support::raw_service::RawService;
+use crate::support::service::raw;
+
+/// A WebSocket service that gives every message back.
+async fn echo(listener: tokio::net::TcpListener) {
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::spawn(async move {
+            let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+            while let Some(Ok(message)) = socket.next().await {
+                if !message.is_close() {
+                    socket.send(message).await.unwrap();
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn websocket_messages_pass_both_ways_until_one_side_closes() {
+    for hop in ["auto", "http1"] {
+        block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            tokio::spawn(echo(listener));
+            let mesh = Mesh::around((), address, "", &format!("hop = \"{hop}\""), "");
+            let stream = tokio::net::TcpStream::connect(mesh.entry()).await.unwrap();
+            let (mut socket, answer) = tokio_tungstenite::client_async("ws://ads/live", stream).await.unwrap();
+            assert_eq!(answer.status(), 101, "{hop}");
+            let large = Message::binary(vec![7; 1_000_000]);
+            for message in [Message::text("hello"), large, Message::text("bye")] {
+                socket.send(message.clone()).await.unwrap();
+                assert!(socket.next().await.unwrap().unwrap() == message, "{hop}");
+            }
+            socket.close(None).await.unwrap();
+            while let Some(Ok(message)) = socket.next().await {
+                assert!(message.is_close(), "{hop} {message:?}");
+            }
+        });
+    }
+}
+
+#[test]
+fn an_upgrade_over_a_hop_of_http2_is_refused_with_the_reason() {
+    let mesh = Mesh::with("", "hop = \"http2\"", "");
+    let answer = raw(
+        mesh.entry(),
+        b"GET /upgrade HTTP/1.1\r\nHost: ads\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\r\n",
+    );
+    assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+    assert!(answer.contains("error=http_upgrade_failed") && answer.contains("the hop speaks HTTP/2"), "{answer}");
+}
+
+#[test]
+fn an_upgrade_to_h2c_is_answered_as_an_ordinary_request() {
+    let service = RawService::start();
+    let address = service.address;
+    let mesh = Mesh::around(service, address, "", "", "");
+    let answer = raw(
+        mesh.entry(),
+        b"GET /h2c HTTP/1.1\r\nHost: ads\r\nConnection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\n\
+          HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n",
+    );
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let request = mesh.service.wait_for("/h2c");
+    for name in ["upgrade", "connection", "http2-settings"] {
+        assert_eq!(request.header(name), Vec::<&str>::new(), "{}", request.head);
+    }
+}
+
+#[test]
+fn an_upgrade_that_the_service_declines_is_an_ordinary_answer() {
+    let mesh = Mesh::start();
+    let answer = raw(
+        mesh.entry(),
+        b"GET /status/200 HTTP/1.1\r\nHost: ads\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n\
+          GET /after HTTP/1.1\r\nHost: ads\r\nConnection: close\r\n\r\n",
+    );
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"/after\""), "{answer}");
+}

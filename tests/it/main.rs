@@ -1,6 +1,7 @@
 //! What mantlet promises, tested from outside: one file for each topic.
 
 mod admin;
+mod attacks;
 mod ca;
 mod cert;
 mod check;

@@ -99,9 +99,11 @@ impl Upstream {
             return self.lease_http2(worker, wanted, fresh).await;
         }
         let idle = || if fresh { None } else { lock(&pool.http1).pop() };
-        while let Some(mut idle) = idle() {
+        while let Some(idle) = idle() {
             let in_flight = idle.live.begin();
-            if idle.live.phase() == Phase::Open && idle.sender.ready().await.is_ok() {
+            // One that is not ready still carries the body of a request that was answered early. Whoever waited for it would wait
+            // for that request's caller.
+            if idle.live.phase() == Phase::Open && idle.sender.is_ready() {
                 return Ok(self.leased(worker, Leased::Http1(idle.sender), in_flight, true));
             }
         }

@@ -91,7 +91,8 @@ impl App {
         // A handshake that is under way ends under the old trust, and has to be judged again when it has.
         let slowest = config.timeouts.handshake.max(self.config.timeouts.handshake);
         self.judged = Instant::now();
-        self.judge_until = self.judged + slowest + Duration::from_secs(1);
+        // One that began before an earlier change had the time that was allowed then.
+        self.judge_until = self.judge_until.max(self.judged + slowest + Duration::from_secs(1));
         self.config = config;
         self.material = material;
         self.show();

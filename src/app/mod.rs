@@ -9,7 +9,7 @@ mod process;
 mod reload;
 mod shutdown;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -48,6 +48,9 @@ pub enum AppError {
     #[error("the TLS library refuses our certificate and key: {0}")]
     Tls(#[from] rustls::Error),
     /// The system gives no threads, signals or event queue.
+    /// What runs was made from a file, and there is something else in its place now.
+    #[error("{}: is no regular file any more, expected one; put the file back", .0.display())]
+    Irregular(PathBuf),
     #[error("the system refuses what a start needs: {0}")]
     System(#[from] std::io::Error),
 }

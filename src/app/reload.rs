@@ -29,7 +29,8 @@ impl App {
     /// Reads everything again. What cannot be used leaves what runs as it is, says why, and is tried again.
     pub(super) fn reload(&mut self, files: &mut WatchedFiles, cause: &str) {
         files.note();
-        match self.read_and_take_up() {
+        let irregular = files.irregular().map(|file| AppError::Irregular(file.to_owned()));
+        match irregular.map_or_else(|| self.read_and_take_up(), Err) {
             Ok(()) => {
                 files.watch(&self.config);
                 self.state.reload.succeeded();

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -47,10 +48,10 @@ pub enum AppError {
     /// The TLS library does not take the material.
     #[error("the TLS library refuses our certificate and key: {0}")]
     Tls(#[from] rustls::Error),
-    /// The system gives no threads, signals or event queue.
     /// What runs was made from a file, and there is something else in its place now.
     #[error("{}: is no regular file any more, expected one; put the file back", .0.display())]
     Irregular(PathBuf),
+    /// The system gives no threads, signals or event queue.
     #[error("the system refuses what a start needs: {0}")]
     System(#[from] std::io::Error),
 }
@@ -64,6 +65,8 @@ fn listed(problems: &[MaterialProblem]) -> String {
 pub struct App {
     config: Config,
     material: Arc<TrustMaterial>,
+    /// The same, where every handshake sees it.
+    trust: Arc<ArcSwap<TrustMaterial>>,
     workers: Workers,
     connections: Arc<Connections>,
     refusals: Arc<Refusals>,
@@ -109,6 +112,7 @@ impl App {
             listeners: Listeners::default(),
             admin: None,
             config: config.clone(),
+            trust: Arc::new(ArcSwap::new(Arc::clone(&material))),
             material: Arc::clone(&material),
             workers,
             connections,

@@ -65,6 +65,7 @@ impl App {
         let shared = Shared {
             connections: Arc::clone(&self.connections),
             refusals: Arc::clone(&self.refusals),
+            trust: Arc::clone(&self.trust),
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
             access_log: config.log.access,
@@ -81,6 +82,7 @@ impl App {
         let prepared = self.listeners.prepare(&making, &mut bound)?;
         // From here on nothing can fail.
         self.listeners.install(prepared, &making);
+        self.trust.store(Arc::clone(&material));
         self.install_admin(&config, admin);
         self.refusals.set_trusted_anchors(&material.anchors);
         if config.runtime != self.config.runtime

@@ -9,10 +9,11 @@ mod process;
 mod reload;
 mod shutdown;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -47,6 +48,9 @@ pub enum AppError {
     /// The TLS library does not take the material.
     #[error("the TLS library refuses our certificate and key: {0}")]
     Tls(#[from] rustls::Error),
+    /// What runs was made from a file, and there is something else in its place now.
+    #[error("{}: is no regular file any more, expected one; put the file back", .0.display())]
+    Irregular(PathBuf),
     /// The system gives no threads, signals or event queue.
     #[error("the system refuses what a start needs: {0}")]
     System(#[from] std::io::Error),
@@ -61,6 +65,8 @@ fn listed(problems: &[MaterialProblem]) -> String {
 pub struct App {
     config: Config,
     material: Arc<TrustMaterial>,
+    /// The same, where every handshake sees it.
+    trust: Arc<ArcSwap<TrustMaterial>>,
     workers: Workers,
     connections: Arc<Connections>,
     refusals: Arc<Refusals>,
@@ -106,6 +112,7 @@ impl App {
             listeners: Listeners::default(),
             admin: None,
             config: config.clone(),
+            trust: Arc::new(ArcSwap::new(Arc::clone(&material))),
             material: Arc::clone(&material),
             workers,
             connections,

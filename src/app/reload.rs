@@ -29,7 +29,8 @@ impl App {
     /// Reads everything again. What cannot be used leaves what runs as it is, says why, and is tried again.
     pub(super) fn reload(&mut self, files: &mut WatchedFiles, cause: &str) {
         files.note();
-        match self.read_and_take_up() {
+        let irregular = files.irregular().map(|file| AppError::Irregular(file.to_owned()));
+        match irregular.map_or_else(|| self.read_and_take_up(), Err) {
             Ok(()) => {
                 files.watch(&self.config);
                 self.state.reload.succeeded();
@@ -64,6 +65,7 @@ impl App {
         let shared = Shared {
             connections: Arc::clone(&self.connections),
             refusals: Arc::clone(&self.refusals),
+            trust: Arc::clone(&self.trust),
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
             access_log: config.log.access,
@@ -80,6 +82,7 @@ impl App {
         let prepared = self.listeners.prepare(&making, &mut bound)?;
         // From here on nothing can fail.
         self.listeners.install(prepared, &making);
+        self.trust.store(Arc::clone(&material));
         self.install_admin(&config, admin);
         self.refusals.set_trusted_anchors(&material.anchors);
         if config.runtime != self.config.runtime
@@ -91,7 +94,8 @@ impl App {
         // A handshake that is under way ends under the old trust, and has to be judged again when it has.
         let slowest = config.timeouts.handshake.max(self.config.timeouts.handshake);
         self.judged = Instant::now();
-        self.judge_until = self.judged + slowest + Duration::from_secs(1);
+        // One that began before an earlier change had the time that was allowed then.
+        self.judge_until = self.judge_until.max(self.judged + slowest + Duration::from_secs(1));
         self.config = config;
         self.material = material;
         self.show();

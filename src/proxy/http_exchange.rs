@@ -44,6 +44,10 @@ pub(super) async fn exchange(
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let in_flight = live.begin();
+    if live.phase() == Phase::Cut {
+        // The connection says goodbye and is dropped in a moment, and this with it. Nothing more is served on it.
+        std::future::pending::<()>().await;
+    }
     let (head, body) = request.into_parts();
     let caller =
         Caller { version: head.version, is_grpc: head.headers.get(CONTENT_TYPE).is_some_and(headers::is_grpc_type) };

@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use crate::config::{IdentityHeader, Protocol};
-use crate::net::{Arrival, PeerAddress};
+use crate::net::{Arrival, PeerAddress, Stream};
 use crate::policy::{AccessRequest, Policy};
-use crate::tls::{Acceptor, Alpn, Peer, TlsServerStream};
+use crate::tls::{Acceptor, Alpn, HandshakeError, Peer, TlsServerStream};
+use crate::x509::Usage;
 
 use super::connections::{Live, Phase, Registration};
 use super::headers::IdentityHeaders;
@@ -58,16 +59,13 @@ impl Inbound {
     pub async fn serve(self: Arc<Self>, arrival: Arrival, stop: CancellationToken) {
         let Arrival { stream, place, worker } = arrival;
         let address = stream.peer_address();
-        let handshake = async {
-            let _place = self.context.handshakes.acquire().await;
-            self.acceptor.accept(stream, self.context.timeouts.handshake).await
-        };
+        let trust = self.context.trust.load_full();
         let too_late = async {
             stop.cancelled().await;
             tokio::time::sleep(HANDSHAKE_GRACE).await;
         };
         let outcome = tokio::select! {
-            outcome = handshake => outcome,
+            outcome = self.handshake(stream) => outcome,
             () = too_late => return,
         };
         let (stream, peer) = match outcome {
@@ -81,11 +79,27 @@ impl Inbound {
             Ok(accepted) => accepted,
         };
         self.context.metrics.count_handshake();
-        let registration = self.context.register(address, Some(Arc::new(peer)), place);
+        let peer = Arc::new(peer);
+        // Registered first: a change of trust from here on finds it on the list.
+        let registration = self.context.register(address, Some(Arc::clone(&peer)), place);
+        if let Err(refusal) = peer.verify_again(&trust, &self.context.trust.load(), Usage::Client) {
+            return self.context.refuse_handshake(&address.to_string(), &HandshakeError::Refused(refusal));
+        }
         match self.protocol {
             Protocol::Http => self.serve_http(stream, registration, worker).await,
             Protocol::Tcp => self.serve_tcp(stream, address, &registration).await,
         }
+    }
+
+    /// Waits for a place and makes the handshake, both within the time for one, so that those who only wait do not keep others
+    /// from being accepted.
+    async fn handshake(&self, stream: Stream) -> Result<(TlsServerStream, Peer), HandshakeError> {
+        let limit = self.context.timeouts.handshake;
+        let handshake = async {
+            let _place = self.context.handshakes.acquire().await;
+            self.acceptor.accept(stream, limit).await
+        };
+        tokio::time::timeout(limit, handshake).await.unwrap_or(Err(HandshakeError::TimedOut(limit)))
     }
 
     async fn serve_http(self: Arc<Self>, stream: TlsServerStream, registration: Registration, worker: usize) {

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{Limits, Timeouts};
 use crate::net::PeerAddress;
 use crate::tls::Peer;
+use crate::x509::TrustMaterial;
 
 use super::connections::{Connections, Direction, Held, Registration};
 use super::metrics::ListenerMetrics;
@@ -19,6 +21,8 @@ pub struct Shared {
     pub connections: Arc<Connections>,
     /// The last refusals.
     pub refusals: Arc<Refusals>,
+    /// The trust material in use.
+    pub trust: Arc<ArcSwap<TrustMaterial>>,
     /// `[limits]`
     pub limits: Limits,
     /// `[timeouts]`
@@ -42,6 +46,8 @@ pub struct ListenerContext {
     pub connections: Arc<Connections>,
     /// The last refusals.
     pub refusals: Arc<Refusals>,
+    /// The trust material in use.
+    pub trust: Arc<ArcSwap<TrustMaterial>>,
     /// `[limits]`
     pub limits: Limits,
     /// `[timeouts]`
@@ -63,6 +69,7 @@ impl ListenerContext {
             metrics: Arc::new(metrics),
             connections: Arc::clone(&shared.connections),
             refusals: Arc::clone(&shared.refusals),
+            trust: Arc::clone(&shared.trust),
             limits: shared.limits.clone(),
             timeouts: shared.timeouts.clone(),
             access_log: shared.access_log,

@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::net::{Endpoint, Host, Stream};
 use crate::proxy::ProxyError;
 use crate::tls::{Alpn, Connector, HandshakeError, Peer, TlsClientStream};
+use crate::x509::Usage;
 
 use super::{Target, Upstream};
 
@@ -83,7 +84,12 @@ impl Upstream {
         address: SocketAddr,
     ) -> Result<Connected, ProxyError> {
         let limit = self.timeouts.handshake;
-        let handshake = connector.connect(stream, address.ip(), alpn);
+        let trust = self.trust.load_full();
+        let handshake = async {
+            let (stream, peer) = connector.connect(stream, address.ip(), alpn).await?;
+            peer.verify_again(&trust, &self.trust.load(), Usage::Server).map_err(HandshakeError::Refused)?;
+            Ok((stream, peer))
+        };
         let described = || describe(endpoint, address.ip());
         match tokio::time::timeout(limit, handshake).await {
             Err(_) => Err(ProxyError::ConnectTimeout { address: described(), limit }),

@@ -8,9 +8,12 @@ mod send;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use crate::config::{AppProtocol, Hop, Limits, Timeouts};
 use crate::net::{Address, Endpoint};
 use crate::tls::Connector;
+use crate::x509::TrustMaterial;
 
 use super::connections::{Connections, Direction};
 use super::listener::ListenerContext;
@@ -31,6 +34,7 @@ pub struct Upstream {
     metrics: Arc<ListenerMetrics>,
     pools: Vec<Pool>,
     connections: Arc<Connections>,
+    trust: Arc<ArcSwap<TrustMaterial>>,
     limits: Limits,
     timeouts: Timeouts,
 }
@@ -70,6 +74,7 @@ impl Upstream {
             metrics: Arc::clone(&context.metrics),
             pools: (0..workers).map(|_| Pool::default()).collect(),
             connections: Arc::clone(&context.connections),
+            trust: Arc::clone(&context.trust),
             limits: context.limits.clone(),
             timeouts: context.timeouts.clone(),
         }

@@ -99,9 +99,11 @@ impl Upstream {
             return self.lease_http2(worker, wanted, fresh).await;
         }
         let idle = || if fresh { None } else { lock(&pool.http1).pop() };
-        while let Some(mut idle) = idle() {
+        while let Some(idle) = idle() {
             let in_flight = idle.live.begin();
-            if idle.live.phase() == Phase::Open && idle.sender.ready().await.is_ok() {
+            // One that is not ready still carries the body of a request that was answered early. Whoever waited for it would wait
+            // for that request's caller.
+            if idle.live.phase() == Phase::Open && idle.sender.is_ready() {
                 return Ok(self.leased(worker, Leased::Http1(idle.sender), in_flight, true));
             }
         }
@@ -114,7 +116,11 @@ impl Upstream {
         if !fresh && let Some((sender, in_flight)) = pool.http2_with_room(self.limits.max_streams) {
             return Ok(self.leased(worker, Leased::Http2(sender), in_flight, true));
         }
-        let _connecting = pool.connecting.lock().await;
+        // Those who wait for a peer that does not answer wait no longer than the one who connects.
+        let limit = self.timeouts.connect + self.timeouts.handshake;
+        let Ok(_connecting) = tokio::time::timeout(limit, pool.connecting.lock()).await else {
+            return Err(ProxyError::ConnectTimeout { address: self.address.to_string(), limit });
+        };
         // Whoever waited may find that the connection made meanwhile has room.
         if let Some((sender, in_flight)) = pool.http2_with_room(self.limits.max_streams) {
             return Ok(self.leased(worker, Leased::Http2(sender), in_flight, true));

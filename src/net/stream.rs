@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use rustix::net::{RecvFlags, recv};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::{Address, PeerAddress};
+
+/// How long the other end may take to read our last words and close.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A connected TCP or Unix stream socket.
 #[derive(Debug)]
@@ -68,6 +71,17 @@ impl Stream {
     /// Ends the connection with an error for the other end.
     pub fn abort(self) {
         self.reset_on_close(true);
+    }
+
+    /// Ends our side and waits a while for the other end to end its own. A socket closed over unread bytes resets the
+    /// connection, and the reset may take our last words, which say why, away from the other end.
+    pub async fn linger(mut self) {
+        let farewell = async {
+            self.shutdown().await?;
+            tokio::io::copy(&mut self, &mut tokio::io::sink()).await
+        };
+        // Whoever does not close in time has had its chance.
+        let _ = tokio::time::timeout(LINGER, farewell).await;
     }
 
     /// The other end's address.

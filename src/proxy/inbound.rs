@@ -71,7 +71,13 @@ impl Inbound {
             () = too_late => return,
         };
         let (stream, peer) = match outcome {
-            Err(error) => return self.context.refuse_handshake(&address.to_string(), &error),
+            Err((error, stream)) => {
+                self.context.refuse_handshake(&address.to_string(), &error);
+                if let Some(stream) = stream {
+                    stream.linger().await;
+                }
+                return;
+            }
             Ok(accepted) => accepted,
         };
         self.context.metrics.count_handshake();

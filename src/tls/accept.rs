@@ -72,31 +72,42 @@ impl Acceptor {
     /// Makes one handshake. A caller that speaks HTTP without TLS gets an answer that says so.
     ///
     /// # Errors
-    /// Why it failed; the peer has been sent the fitting alert.
-    pub async fn accept(&self, stream: Stream, deadline: Duration) -> Result<(TlsServerStream, Peer), HandshakeError> {
+    /// Why it failed. The peer has been sent the fitting alert, which it may still have to read where the stream comes back.
+    pub async fn accept(
+        &self,
+        stream: Stream,
+        deadline: Duration,
+    ) -> Result<(TlsServerStream, Peer), (HandshakeError, Option<Stream>)> {
         let verdict = VerdictCell::default();
         let handshake = VERDICT.scope(verdict.clone(), self.handshake(stream));
-        let stream = tokio::time::timeout(deadline, handshake).await.map_err(|_| HandshakeError::TimedOut(deadline))?;
-        let verdict = verdict.take();
-        match (stream, verdict) {
-            (Err(_), Some(Err(refusal))) => Err(HandshakeError::Refused(refusal)),
-            (Err(error), _) => Err(sort(error)),
+        let Ok(outcome) = tokio::time::timeout(deadline, handshake).await else {
+            return Err((HandshakeError::TimedOut(deadline), None));
+        };
+        match (outcome, verdict.take()) {
+            (Err((_, stream)), Some(Err(refusal))) => Err((HandshakeError::Refused(refusal), Some(stream))),
+            (Err((error, stream)), _) => Err((sort(error), Some(stream))),
             (Ok(stream), verdict) => {
                 let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
                 let peer = match verdict {
                     Some(Ok(path)) if !chain.is_empty() => Peer::authenticated(path, chain),
                     None if chain.is_empty() && self.client_auth == ClientAuth::Optional => Peer::anonymous(),
                     // A finished handshake whose verdict is missing would be a defect of ours, and is no reason to let anyone in.
-                    _ => return Err(HandshakeError::Protocol(rustls::Error::General("no verdict on the peer".into()))),
+                    _ => {
+                        let error = rustls::Error::General("no verdict on the peer".into());
+                        return Err((HandshakeError::Protocol(error), None));
+                    }
                 };
                 Ok((stream, peer))
             }
         }
     }
 
-    async fn handshake(&self, mut stream: Stream) -> Result<TlsServerStream, HandshakeError> {
-        refuse_plaintext(&mut stream).await?;
-        TlsAcceptor::from(self.config.load_full()).accept(stream).await.map_err(HandshakeError::sort)
+    async fn handshake(&self, mut stream: Stream) -> Result<TlsServerStream, (HandshakeError, Stream)> {
+        if let Err(error) = refuse_plaintext(&mut stream).await {
+            return Err((error, stream));
+        }
+        let handshake = TlsAcceptor::from(self.config.load_full()).accept(stream).into_fallible();
+        handshake.await.map_err(|(error, stream)| (HandshakeError::sort(error), stream))
     }
 }
 
@@ -125,7 +136,6 @@ async fn refuse_plaintext(stream: &mut Stream) -> Result<(), HandshakeError> {
         [b'A'..=b'Z', rest @ ..] if rest.iter().copied().all(is_text) => {
             // The answer is a courtesy; a caller that does not take it has been refused all the same.
             let _ = stream.write_all(PLAINTEXT_ANSWER).await;
-            let _ = stream.shutdown().await;
             Err(HandshakeError::PlaintextHttp)
         }
         _ => Err(HandshakeError::NotTls),

@@ -1,15 +1,18 @@
 //! What mantlet promises, tested from outside: one file for each topic.
 
 mod admin;
+mod attacks;
 mod ca;
 mod cert;
 mod check;
 mod config;
 mod grpc;
-mod http;
 mod http2;
+mod http;
 mod identity;
+mod interop;
 mod limits;
+mod load;
 mod proxy_protocol;
 mod reload;
 mod security;

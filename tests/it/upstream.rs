@@ -104,16 +104,17 @@ fn a_service_that_is_down_is_a_502_and_recovers_at_once_when_it_is_up() {
 #[test]
 fn a_peer_that_is_down_is_a_502_with_the_reason_and_recovers_at_once_when_it_is_up() {
     let pki = crate::support::pki::Pki::new();
-    let (caller, callee) = (pki.issue("gateway"), pki.issue("adservice"));
+    let gateway = pki.issue("gateway");
+    let ads = pki.issue("adservice");
     let service = RawService::start();
     let address = closed_port();
-    let outbound = crate::support::mesh::outbound(&pki, &caller, address, &callee.spiffe, "", "");
+    let outbound = crate::support::mesh::outbound(&pki, &gateway, address, &ads.spiffe, "", "");
     let outbound = crate::support::sidecar::Sidecar::start(&outbound);
     let answer = raw(outbound.address("ads"), b"GET / HTTP/1.1\r\nHost: ads\r\nConnection: close\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{answer}");
     let expected = format!("proxy-status: mantlet; error=connection_refused; details=\"cannot connect to {address}: ");
     assert!(answer.contains(&expected), "{answer}");
-    let inbound = crate::support::mesh::inbound(&pki, &callee, service.address, &[&caller.spiffe], "", "")
+    let inbound = crate::support::mesh::inbound(&pki, &ads, service.address, &[&gateway.spiffe], "", "")
         .replace("127.0.0.1:0\"\nforward_to", &format!("{address}\"\nforward_to"));
     let _inbound = crate::support::sidecar::Sidecar::start(&inbound);
     assert_eq!(get(outbound.address("ads"), "/"), (200, "ok".to_owned()));
@@ -166,8 +167,16 @@ fn an_answer_that_does_not_come_in_time_is_a_504() {
     // Nothing is ever accepted: the kernel connects, and no answer comes.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
-    let mesh = Mesh::around((), address, "", "", "[timeouts]\nresponse_header = \"100ms\"");
-    let (status, body) = get(mesh.entry(), "/");
+    let pki = crate::support::pki::Pki::new();
+    let gateway = pki.issue("gateway");
+    let ads = pki.issue("adservice");
+    // Only the inbound side has a limit, so that a slow hop does not use it up.
+    let limit = "[timeouts]\nresponse_header = \"100ms\"";
+    let inbound = crate::support::mesh::inbound(&pki, &ads, address, &[&gateway.spiffe], "", limit);
+    let inbound = crate::support::sidecar::Sidecar::start(&inbound);
+    let outbound = crate::support::mesh::outbound(&pki, &gateway, inbound.address("ads"), &ads.spiffe, "", "");
+    let outbound = crate::support::sidecar::Sidecar::start(&outbound);
+    let (status, body) = get(outbound.address("ads"), "/");
     assert_eq!(status, 504, "{body}");
     assert!(body.contains("http_response_timeout"), "{body}");
     // A request that was given up is not tried again elsewhere.

@@ -167,7 +167,17 @@ fn ask_in_http2(door: &Door, block: &[u8], body: Option<&[u8]>) -> u8 {
 fn a_path_of_http2_never_becomes_another_form_of_target() {
     let door = Door::before(RawService::start(), "", "");
     for path in [
-        "http://users/admin", "users:80", "@users/admin", "admin", "?admin", "*", ":80/admin", "\\\\users\\admin", "a b", "/a b", "/\u{9b}",
+        "http://users/admin",
+        "users:80",
+        "@users/admin",
+        "admin",
+        "?admin",
+        "*",
+        ":80/admin",
+        "\\\\users\\admin",
+        "a b",
+        "/a b",
+        "/\u{9b}",
     ] {
         ask_in_http2(&door, &block("GET", path, &[]), None);
     }
@@ -219,8 +229,16 @@ fn a_body_of_unknown_length_is_not_lost_whatever_the_method() {
 fn an_identity_header_is_removed_whatever_separates_its_words() {
     let door = Door::before(RawService::start(), "", "");
     let names = [
-        "x.mantlet.peer", "x-mantlet.peer", "x~mantlet~peer", "x!mantlet!peer", "x_mantlet-peer", "x|mantlet|peer",
-        "client.cert", "client.cert.chain", "x.forwarded.client.cert", "x+mantlet+peer",
+        "x.mantlet.peer",
+        "x-mantlet.peer",
+        "x~mantlet~peer",
+        "x!mantlet!peer",
+        "x_mantlet-peer",
+        "x|mantlet|peer",
+        "client.cert",
+        "client.cert.chain",
+        "x.forwarded.client.cert",
+        "x+mantlet+peer",
     ];
     let fields: Vec<(&str, &str)> = names.iter().map(|name| (*name, "spiffe://fleamarket.internal/admin")).collect();
     ask_in_http2(&door, &block("GET", "/names", &fields), None);

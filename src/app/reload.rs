@@ -19,7 +19,7 @@ use crate::proxy::connections::{Direction, EndReason, Live, Phase};
 use crate::x509::{MaterialSources, Refusal, RefusalReason, TrustMaterial, Usage, VerifiedPath};
 
 use super::files::WatchedFiles;
-use super::listeners::Making;
+use super::listeners::{Bound, Making};
 use super::{App, AppError, RunningAdmin, warn_of};
 
 /// The verdicts on end-entity certificates, by fingerprint and listener.
@@ -104,8 +104,8 @@ impl App {
     }
 
     /// Binds every address that is new, or none of them.
-    fn bind(&self, config: &Config) -> Result<(HashMap<String, Arc<Listener>>, Option<Listener>), AppError> {
-        let (mut bound, mut failures) = (HashMap::new(), Vec::new());
+    fn bind(&self, config: &Config) -> Result<(Bound, Option<Listener>), AppError> {
+        let (mut bound, mut failures) = (Bound::new(), Vec::new());
         for (name, address) in self.listeners.unbound(config) {
             match self.listeners.socket_at(address).map_or_else(|| Listener::bind(address).map(Arc::new), Ok) {
                 Ok(listener) => drop(bound.insert(name.to_owned(), listener)),

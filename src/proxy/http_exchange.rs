@@ -52,8 +52,8 @@ pub(super) async fn exchange(
     let caller =
         Caller { version: head.version, is_grpc: head.headers.get(CONTENT_TYPE).is_some_and(headers::is_grpc_type) };
     let mut record = Box::new(ExchangeRecord::begin(&context, in_flight, &head));
-    let (body, bytes) = RequestBody::new(body);
-    record.count_request_bytes(bytes);
+    let (body, upload) = RequestBody::new(body);
+    record.watch_upload(upload);
     let address = Arc::clone(route.upstream.address());
     let mut response = match forward(&context, worker, route, head, body).await {
         Ok((answer, upgrade)) => pass_on(&context, &live, answer, upgrade, record, caller),

@@ -25,6 +25,21 @@ use super::{App, AppError, RunningAdmin, warn_of};
 /// The verdicts on end-entity certificates, by fingerprint and listener.
 type Verdicts = HashMap<([u8; 32], Arc<str>), Option<EndReason>>;
 
+/// Which live connections are judged again.
+#[derive(Clone, Copy)]
+enum Judged {
+    All,
+    /// Those at most this old, by handshakes that may have begun before the last change.
+    Newcomers(Duration),
+}
+
+impl Judged {
+    /// A caller to whom nothing was permitted yet is refused by the policy as it is now, and has to get that answer.
+    fn leaves_refusals_to_policy(self, live: &Live) -> bool {
+        matches!(self, Self::Newcomers(_)) && live.direction == Direction::Inbound && !live.was_permitted()
+    }
+}
+
 impl App {
     /// Reads everything again. What cannot be used leaves what runs as it is, says why, and is tried again.
     pub(super) fn reload(&mut self, files: &mut WatchedFiles, cause: &str) {
@@ -99,7 +114,7 @@ impl App {
         self.config = config;
         self.material = material;
         self.show();
-        self.judge_live_connections(|_| true);
+        self.judge_live_connections(Judged::All);
         Ok(())
     }
 
@@ -156,20 +171,23 @@ impl App {
         let now = Instant::now();
         if now < self.judge_until {
             let since = now - self.judged;
-            self.judge_live_connections(|live| live.age() <= since);
+            self.judge_live_connections(Judged::Newcomers(since));
         }
     }
 
     /// Judges live connections by the material and the policy as they are now. Only those that would be refused today are cut,
     /// at once and in the middle of whatever they carry.
-    fn judge_live_connections(&self, which: impl Fn(&Live) -> bool) {
+    fn judge_live_connections(&self, judged: Judged) {
         let now = SystemTime::now();
         let verdicts = RefCell::new(HashMap::new());
         let cut = self.connections.judge_again(|live| {
-            if live.phase() == Phase::Cut || !which(live) {
+            if live.phase() == Phase::Cut || matches!(judged, Judged::Newcomers(since) if live.age() > since) {
                 return None;
             }
             let reason = self.withdrawn(live, now, &mut verdicts.borrow_mut())?;
+            if reason == EndReason::NoLongerAllowed && judged.leaves_refusals_to_policy(live) {
+                return None;
+            }
             let peer = live.peer.as_ref().map(|peer| peer.identity.to_string());
             warn!(
                 listener = &*live.listener,

@@ -2,7 +2,7 @@
 //! idleness, expiry, withdrawn trust or shutdown; the task that serves the connection carries it out.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -89,6 +89,7 @@ pub struct Live {
     phase: AtomicU8,
     reason: OnceLock<EndReason>,
     phase_changed: Notify,
+    permitted: AtomicBool,
     in_flight: AtomicU32,
     requests: AtomicU64,
     cancelled: AtomicU64,
@@ -164,6 +165,7 @@ impl Connections {
             phase: AtomicU8::new(Phase::Open as u8),
             reason: OnceLock::new(),
             phase_changed: Notify::new(),
+            permitted: AtomicBool::new(false),
             in_flight: AtomicU32::new(0),
             requests: AtomicU64::new(0),
             cancelled: AtomicU64::new(0),
@@ -242,6 +244,18 @@ impl Live {
     /// Requests in flight on it.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Acquire)
+    }
+
+    /// Whether anything was ever permitted on it.
+    pub fn was_permitted(&self) -> bool {
+        self.permitted.load(Ordering::Acquire)
+    }
+
+    /// Notes that something was permitted on it.
+    pub fn note_permitted(&self) {
+        if !self.permitted.load(Ordering::Relaxed) {
+            self.permitted.store(true, Ordering::Release);
+        }
     }
 
     /// Asks for its end. True where that moved it on; a later, milder wish changes nothing.

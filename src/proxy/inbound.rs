@@ -115,9 +115,12 @@ impl Inbound {
     /// Judges one request by the rules as they are now.
     fn route(&self, caller: &Caller) -> Route {
         let rules = self.rules.load_full();
-        let peer = caller.peer();
+        let permit = rules.policy.authorize(AccessRequest { peer: &caller.peer().identity });
+        if permit.is_ok() {
+            caller.live.note_permitted();
+        }
         Route {
-            permit: rules.policy.authorize(AccessRequest { peer: &peer.identity }),
+            permit,
             upstream: Arc::clone(&rules.upstream),
             identity: caller.identity_headers(&rules, self.context.own_name.as_deref()),
         }
@@ -140,6 +143,7 @@ impl Inbound {
                 return;
             }
         };
+        live.note_permitted();
         let started = std::time::Instant::now();
         let mut upstream = match rules.upstream.connect(Alpn::None).await {
             Ok(connected) => connected.stream,

@@ -418,6 +418,16 @@ fn a_peer_that_is_newly_admitted_is_served_on_the_connection_it_has() {
 }
 
 #[test]
+fn a_peer_that_was_never_admitted_is_told_so_just_after_the_start_too() {
+    let gate = Gate::with("", "");
+    let mut kept = KeptAlive::new(gate.http1(&gate.pki.issue("batch")));
+    // Several sweeps, each of which judges connections whose handshakes may have begun under another trust.
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    assert_eq!(kept.get("/").unwrap().status, 403);
+    assert!(gate.sidecar.events().iter().all(|event| event["message"] != "connection cut"));
+}
+
+#[test]
 fn a_tunnel_to_a_server_that_is_no_longer_expected_is_cut() {
     let (pki, service) = (Pki::new(), TcpListener::bind("127.0.0.1:0").unwrap());
     let (server, caller) = (pki.issue(NAME), pki.issue("gateway"));

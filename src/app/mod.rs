@@ -11,7 +11,7 @@ mod shutdown;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
@@ -75,9 +75,6 @@ pub struct App {
     admin: Option<RunningAdmin>,
     state: Arc<AdminState>,
     is_draining: bool,
-    /// When all live connections were last judged, and until when those made since are.
-    judged: Instant,
-    judge_until: Instant,
 }
 
 struct RunningAdmin {
@@ -120,8 +117,6 @@ impl App {
             metrics,
             state: Arc::new(state),
             is_draining: false,
-            judged: Instant::now(),
-            judge_until: Instant::now(),
         };
         app.take_up(config, material)?;
         Ok(app)
@@ -147,7 +142,6 @@ impl App {
 
     fn sweep(&self) {
         self.connections.sweep(&self.config.timeouts, SystemTime::now());
-        self.judge_newcomers();
         self.listeners.prune();
     }
 

@@ -14,7 +14,7 @@ use tracing::debug;
 use crate::policy::{Denial, Permit};
 
 use super::body::{RequestBody, ResponseBody};
-use super::connections::{Direction, Live, Phase};
+use super::connections::{Direction, EndReason, Live, Phase};
 use super::error::ProxyError;
 use super::headers::{self, IdentityHeaders, Intent};
 use super::listener::ListenerContext;
@@ -206,7 +206,13 @@ fn refuse(
     caller: Caller,
 ) -> Response<ResponseBody> {
     match (error, &live.peer) {
-        (ProxyError::Denied(denial), Some(peer)) => context.refuse_by_policy(&live.peer_address, peer, denial),
+        (ProxyError::Denied(denial), Some(peer)) => {
+            context.refuse_by_policy(&live.peer_address, peer, denial);
+            if !live.was_permitted() {
+                // A caller who may do nothing keeps no place from those who may.
+                live.end(Phase::Draining, EndReason::NotAllowed);
+            }
+        }
         (ProxyError::BadRequest(_) | ProxyError::MethodNotCarried(_), _) => {
             debug!(listener = &*context.name, peer.address = live.peer_address, %error, "request refused");
         }

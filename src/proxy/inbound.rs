@@ -12,7 +12,7 @@ use tracing::{debug, info};
 use crate::config::{IdentityHeader, Protocol};
 use crate::net::{Arrival, PeerAddress, Stream};
 use crate::policy::{AccessRequest, Policy};
-use crate::tls::{Acceptor, Alpn, HandshakeError, Peer, TlsServerStream};
+use crate::tls::{Acceptor, Alpn, FailedHandshake, HandshakeError, Peer, TlsServerStream};
 use crate::x509::Usage;
 
 use super::connections::{Live, Phase, Registration};
@@ -93,13 +93,13 @@ impl Inbound {
 
     /// Waits for a place and makes the handshake, both within the time for one, so that those who only wait do not keep others
     /// from being accepted.
-    async fn handshake(&self, stream: Stream) -> Result<(TlsServerStream, Peer), HandshakeError> {
+    async fn handshake(&self, stream: Stream) -> Result<(TlsServerStream, Peer), FailedHandshake> {
         let limit = self.context.timeouts.handshake;
         let handshake = async {
             let _place = self.context.handshakes.acquire().await;
             self.acceptor.accept(stream, limit).await
         };
-        tokio::time::timeout(limit, handshake).await.unwrap_or(Err(HandshakeError::TimedOut(limit)))
+        tokio::time::timeout(limit, handshake).await.unwrap_or(Err((HandshakeError::TimedOut(limit), None)))
     }
 
     async fn serve_http(self: Arc<Self>, stream: TlsServerStream, registration: Registration, worker: usize) {
@@ -122,7 +122,7 @@ impl Inbound {
         Route {
             permit,
             upstream: Arc::clone(&rules.upstream),
-            identity: caller.identity_headers(&rules, self.context.own_name.as_deref()),
+            identity: caller.identity_headers(&rules, &self.context),
         }
     }
 
@@ -145,8 +145,8 @@ impl Inbound {
         };
         live.note_permitted();
         let started = std::time::Instant::now();
-        let mut upstream = match rules.upstream.connect(Alpn::None).await {
-            Ok(connected) => connected.stream,
+        let (mut upstream, service) = match rules.upstream.connect(Alpn::None, self.context.timeouts.idle).await {
+            Ok(connected) => connected,
             Err(error) => {
                 self.context.report_failure(rules.upstream.address(), &error);
                 return stream.into_inner().0.abort();
@@ -160,7 +160,7 @@ impl Inbound {
             }
         }
         let carried = Carried::default();
-        let end = tcp_tunnel::join(permit, stream, upstream, [live, live], &carried).await;
+        let end = tcp_tunnel::join(permit, stream, upstream, [live, service.live()], &carried).await;
         self.context.record_tunnel(live, rules.upstream.address(), &carried, &end, started.elapsed());
     }
 }
@@ -177,12 +177,13 @@ impl Caller {
         self.live.peer.as_ref().expect("an inbound connection has a peer")
     }
 
-    fn identity_headers(&self, rules: &InboundRules, own_name: Option<&str>) -> Arc<IdentityHeaders> {
+    fn identity_headers(&self, rules: &InboundRules, context: &ListenerContext) -> Arc<IdentityHeaders> {
         let mut made = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
         match &*made {
             Some((wanted, headers)) if *wanted == rules.identity_headers => Arc::clone(headers),
             _ => {
-                let headers = Arc::new(IdentityHeaders::of(self.peer(), &rules.identity_headers, own_name));
+                let own_name = context.trust.load().own.as_ref().map(|own| own.names.to_string());
+                let headers = Arc::new(IdentityHeaders::of(self.peer(), &rules.identity_headers, own_name.as_deref()));
                 *made = Some((rules.identity_headers.clone(), Arc::clone(&headers)));
                 headers
             }

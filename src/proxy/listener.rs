@@ -29,8 +29,6 @@ pub struct Shared {
     pub timeouts: Timeouts,
     /// `log.access`
     pub access_log: bool,
-    /// Our own name, as the certificate has it at the start.
-    pub own_name: Option<Arc<str>>,
 }
 
 /// What all connections of one listener share.
@@ -54,8 +52,6 @@ pub struct ListenerContext {
     pub timeouts: Timeouts,
     /// `log.access`
     pub access_log: bool,
-    /// Our own name, as the certificate has it.
-    pub own_name: Option<Arc<str>>,
     /// Places for handshakes in flight.
     pub handshakes: Arc<Semaphore>,
 }
@@ -73,7 +69,6 @@ impl ListenerContext {
             limits: shared.limits.clone(),
             timeouts: shared.timeouts.clone(),
             access_log: shared.access_log,
-            own_name: shared.own_name.clone(),
             handshakes: Arc::new(Semaphore::new(shared.limits.max_handshakes)),
         }
     }
@@ -90,7 +85,7 @@ impl ListenerContext {
         peer: Option<Arc<Peer>>,
         place: OwnedSemaphorePermit,
     ) -> Registration {
-        let held = Held { place, open: self.metrics.open_connection() };
+        let held = Held { place, open: Some(self.metrics.open_connection()) };
         self.connections.register(&self.name, self.direction, address.to_string(), peer, self.timeouts.idle, Some(held))
     }
 }

@@ -8,6 +8,8 @@ mod send;
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use arc_swap::ArcSwap;
 
 use crate::config::{AppProtocol, Hop, Limits, Timeouts};
@@ -33,6 +35,8 @@ pub struct Upstream {
     listener: Arc<str>,
     metrics: Arc<ListenerMetrics>,
     pools: Vec<Pool>,
+    /// Places for pooled connections.
+    places: Arc<Semaphore>,
     connections: Arc<Connections>,
     trust: Arc<ArcSwap<TrustMaterial>>,
     limits: Limits,
@@ -72,6 +76,7 @@ impl Upstream {
             address: address.into(),
             listener: Arc::clone(&context.name),
             metrics: Arc::clone(&context.metrics),
+            places: Arc::new(Semaphore::new(context.limits.max_upstream)),
             pools: (0..workers).map(|_| Pool::default()).collect(),
             connections: Arc::clone(&context.connections),
             trust: Arc::clone(&context.trust),

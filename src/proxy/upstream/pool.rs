@@ -13,11 +13,11 @@ use tracing::debug;
 
 use crate::proxy::ProxyError;
 use crate::proxy::body::RequestBody;
-use crate::proxy::connections::{InFlight, Live, Phase, Registration};
+use crate::proxy::connections::{Held, InFlight, Live, Phase, Registration};
 use crate::proxy::watched::Severable;
 use crate::tls::Alpn;
 
-use super::connect::{Connected, UpstreamStream};
+use super::connect::UpstreamStream;
 use super::{Target, Upstream};
 
 /// How much of one answer a peer may send ahead of us, and of all answers on one connection.
@@ -134,23 +134,19 @@ impl Upstream {
     }
 
     async fn new_connection(self: &Arc<Self>, worker: usize, wanted: Wanted, alpn: Alpn) -> Result<Lease, ProxyError> {
-        let connected = self.connect(alpn).await?;
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| ProxyError::TooManyConnections {
+            address: self.address.to_string(),
+            limit: self.limits.max_upstream,
+        })?;
+        let held = Held { place, open: None };
+        let (stream, registration) = self.connect_holding(Some(held), alpn, self.timeouts.upstream_idle).await?;
         let speaks_http2 = match self.target {
             Target::Service { .. } => wanted == Wanted::Http2,
-            Target::Peer { .. } => connected.stream.agreed_on_http2(),
+            Target::Peer { .. } => stream.agreed_on_http2(),
         };
         if wanted == Wanted::Either {
             self.pools[worker].declined_http2.store(!speaks_http2, Ordering::Relaxed);
         }
-        let Connected { stream, peer, address } = connected;
-        let registration = self.connections.register(
-            &self.listener,
-            self.direction(),
-            address,
-            peer,
-            self.timeouts.upstream_idle,
-            None,
-        );
         let in_flight = registration.live().begin();
         let connection = if speaks_http2 {
             Leased::Http2(self.start_http2(worker, stream, registration).await?)
@@ -168,6 +164,7 @@ impl Upstream {
         let (sender, connection) = http1::Builder::new()
             .max_headers(self.limits.max_headers)
             .max_header_size(self.limits.max_header_bytes)
+            .max_buf_size(self.limits.http1_buffer())
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|source| self.no_answer(source))?;

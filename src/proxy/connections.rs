@@ -18,8 +18,10 @@ use super::metrics::OpenConnection;
 const QUIET: Duration = Duration::from_secs(1);
 /// How long before its peer's certificate ends a connection begins to drain.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(10);
-/// Requests cancelled within one sweep, beyond which a peer that cancels most of its requests is cut off (CVE-2023-44487).
-const MAX_CANCELLED_PER_SWEEP: u64 = 500;
+/// Requests cancelled within [`RESET_WINDOW`], beyond which a peer that cancels most of its requests is cut off (CVE-2023-44487).
+const MAX_CANCELLED: u64 = 500;
+/// How often cancelled requests are counted up, however often the connections are swept.
+const RESET_WINDOW: Duration = Duration::from_secs(1);
 
 /// Which way a connection goes, seen from the local service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -91,6 +93,7 @@ pub struct Live {
     requests: AtomicU64,
     cancelled: AtomicU64,
     cancelled_before: AtomicU64,
+    cancelled_counted: AtomicU64,
     last_used: AtomicU64,
     header_since: AtomicU64,
     draining_since: AtomicU64,
@@ -165,6 +168,7 @@ impl Connections {
             requests: AtomicU64::new(0),
             cancelled: AtomicU64::new(0),
             cancelled_before: AtomicU64::new(0),
+            cancelled_counted: AtomicU64::new(now_ms()),
             last_used: AtomicU64::new(now_ms()),
             header_since: AtomicU64::new(0),
             draining_since: AtomicU64::new(0),
@@ -295,7 +299,7 @@ impl Live {
         if self.age() >= timeouts.max_connection_age {
             self.end(Phase::Draining, EndReason::MaxConnectionAge);
         }
-        self.judge_resets();
+        self.judge_resets(tick);
         let header_since = self.header_since.load(Ordering::Relaxed);
         let unused = elapsed_since(self.last_used.load(Ordering::Relaxed), tick);
         let is_unused = self.in_flight() == 0;
@@ -323,10 +327,14 @@ impl Live {
         Some((EXPIRY_MARGIN.min((left + self.age()) / 4), left))
     }
 
-    fn judge_resets(&self) {
+    fn judge_resets(&self, tick: u64) {
+        if elapsed_since(self.cancelled_counted.load(Ordering::Relaxed), tick) < RESET_WINDOW {
+            return;
+        }
+        self.cancelled_counted.store(tick, Ordering::Relaxed);
         let cancelled = self.cancelled.load(Ordering::Relaxed);
         let before = self.cancelled_before.swap(cancelled, Ordering::Relaxed);
-        if cancelled - before > MAX_CANCELLED_PER_SWEEP && cancelled > self.requests() / 2 {
+        if cancelled - before > MAX_CANCELLED && cancelled > self.requests() / 2 {
             self.end(Phase::Cut, EndReason::TooManyResets);
         }
     }

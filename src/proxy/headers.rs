@@ -287,7 +287,9 @@ mod tests {
     fn stripped(list: &[(&str, &str)]) -> Vec<String> {
         let mut headers = headers(list);
         strip(&mut headers);
-        headers.keys().map(ToString::to_string).collect()
+        let mut left: Vec<String> = headers.keys().map(ToString::to_string).collect();
+        left.sort_unstable();
+        left
     }
 
     #[test]
@@ -306,7 +308,7 @@ mod tests {
             ("x-kept", "x"),
             ("client-certificate", "x"),
         ];
-        assert_eq!(stripped(&list), ["x-kept", "client-certificate"]);
+        assert_eq!(stripped(&list), ["client-certificate", "x-kept"]);
     }
 
     #[test]
@@ -320,7 +322,7 @@ mod tests {
             ("keep-alive", "5"),
             ("te", "trailers"),
         ];
-        assert_eq!(stripped(&list), ["host", "content-length", "authorization", "te"]);
+        assert_eq!(stripped(&list), ["authorization", "content-length", "host", "te"]);
     }
 
     fn check(version: Version, uri: &str, list: &[(&str, &str)]) -> Result<Intent, ProxyError> {

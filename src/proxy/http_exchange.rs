@@ -188,15 +188,7 @@ fn switch_protocols(
     }
     record.answered(StatusCode::SWITCHING_PROTOCOLS, None);
     let (head, _) = response.into_parts();
-    tokio::spawn(tcp_tunnel::join_upgraded(
-        Arc::clone(context),
-        Arc::clone(live),
-        upgrade.permit,
-        upgrade.caller,
-        upstream,
-        lease,
-        record,
-    ));
+    tcp_tunnel::join_upgraded(Arc::clone(context), live, upgrade.permit, [upgrade.caller, upstream], lease, record);
     Response::from_parts(head, ResponseBody::whole(Bytes::new(), None))
 }
 

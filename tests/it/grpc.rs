@@ -1,7 +1,6 @@
 //! gRPC through two sidecars, with a real client and a real service.
 
 use std::process::Command;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
@@ -68,11 +67,12 @@ fn both_directions_of_a_stream_are_open_at_once() {
         let mesh = mesh(hop);
         block_on(async {
             let mut client = client(mesh.entry()).await;
-            let (send, sent) = tokio::sync::mpsc::unbounded_channel();
-            let sent = stream::unfold(sent, |mut sent| async move { sent.recv().await.map(|message| (message, sent)) });
+            let (send, queue) = tokio::sync::mpsc::unbounded_channel();
+            let queue =
+                stream::unfold(queue, |mut queue| async move { queue.recv().await.map(|message| (message, queue)) });
             send.send(Bytes::from_static(b"0")).unwrap();
             let mut answers =
-                client.streaming(Request::new(sent), path("/test.Echo/Echo"), Raw).await.unwrap().into_inner();
+                client.streaming(Request::new(queue), path("/test.Echo/Echo"), Raw).await.unwrap().into_inner();
             for turn in 1..50 {
                 let answer = answers.message().await.unwrap().unwrap();
                 assert_eq!(answer, format!("{}", turn - 1), "{hop}");
@@ -112,12 +112,12 @@ fn a_failure_after_messages_keeps_its_code_message_and_metadata() {
 fn a_cancelled_call_ends_at_the_service() {
     for hop in ["auto", "http1", "http2"] {
         let mesh = mesh(hop);
-        let hangs = Arc::new(std::sync::Mutex::new(&mesh.service.hangs));
+        let hangs = &mesh.service.hangs;
         block_on(async {
             let mut client = client(mesh.entry()).await;
             let call = client.unary(Request::new(Bytes::new()), path("/test.Echo/Hang"), Raw);
             let started = async {
-                while hangs.lock().unwrap().try_recv().is_err() {
+                while hangs.try_recv().is_err() {
                     tokio::task::yield_now().await;
                 }
             };
@@ -128,7 +128,7 @@ fn a_cancelled_call_ends_at_the_service() {
             // The runtime has to run on for the client to say so.
             let told = async {
                 loop {
-                    if let Ok(told) = hangs.lock().unwrap().try_recv() {
+                    if let Ok(told) = hangs.try_recv() {
                         return told;
                     }
                     tokio::task::yield_now().await;
@@ -182,11 +182,12 @@ fn a_denied_call_is_permission_denied_with_the_reason() {
 #[test]
 fn an_anonymous_call_is_unauthenticated() {
     let pki = crate::support::pki::Pki::new();
-    let (caller, callee) = (pki.issue("gateway"), pki.issue("adservice"));
+    let gateway = pki.issue("gateway");
+    let ads = pki.issue("adservice");
     let service = GrpcService::start();
     let keys = "client_auth = \"optional\"";
     let inbound =
-        Sidecar::start(&crate::support::mesh::inbound(&pki, &callee, service.address, &[&caller.spiffe], keys, ""));
+        Sidecar::start(&crate::support::mesh::inbound(&pki, &ads, service.address, &[&gateway.spiffe], keys, ""));
     let port = inbound.address("ads").port();
     let (resolve, anchors) = (format!("adservice:{port}:127.0.0.1"), pki.anchors());
     let more = ["--http2", "--resolve", &resolve, "--cacert", anchors.to_str().unwrap()];

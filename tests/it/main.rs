@@ -1,21 +1,24 @@
 //! What mantlet promises, tested from outside: one file for each topic.
 
 mod admin;
+mod attacks;
 mod ca;
 mod cert;
 mod check;
 mod config;
 mod grpc;
-mod http;
 mod http2;
+mod http;
 mod identity;
 mod interop;
+mod limits;
 mod load;
 mod proxy_protocol;
 mod reload;
 mod security;
 mod shutdown;
 mod smuggling;
+mod status;
 mod streaming;
 mod support;
 mod tcp;

@@ -1,11 +1,10 @@
 //! Connections to the service and to the peer: kept, reused, replaced, and what callers are told when there is none.
 
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::support::mesh::Mesh;
 use crate::support::raw_service::{RawService, Then, ok};
-use crate::support::service::{get, raw};
+use crate::support::service::{Service, get, raw};
 use crate::support::tls_client::{HTTP1, client_config, connect, talk};
 
 fn around(service: RawService, tables: &str) -> Mesh<RawService> {
@@ -105,16 +104,17 @@ fn a_service_that_is_down_is_a_502_and_recovers_at_once_when_it_is_up() {
 #[test]
 fn a_peer_that_is_down_is_a_502_with_the_reason_and_recovers_at_once_when_it_is_up() {
     let pki = crate::support::pki::Pki::new();
-    let (caller, callee) = (pki.issue("gateway"), pki.issue("adservice"));
+    let gateway = pki.issue("gateway");
+    let ads = pki.issue("adservice");
     let service = RawService::start();
     let address = closed_port();
-    let outbound = crate::support::mesh::outbound(&pki, &caller, address, &callee.spiffe, "", "");
+    let outbound = crate::support::mesh::outbound(&pki, &gateway, address, &ads.spiffe, "", "");
     let outbound = crate::support::sidecar::Sidecar::start(&outbound);
     let answer = raw(outbound.address("ads"), b"GET / HTTP/1.1\r\nHost: ads\r\nConnection: close\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n"), "{answer}");
     let expected = format!("proxy-status: mantlet; error=connection_refused; details=\"cannot connect to {address}: ");
     assert!(answer.contains(&expected), "{answer}");
-    let inbound = crate::support::mesh::inbound(&pki, &callee, service.address, &[&caller.spiffe], "", "")
+    let inbound = crate::support::mesh::inbound(&pki, &ads, service.address, &[&gateway.spiffe], "", "")
         .replace("127.0.0.1:0\"\nforward_to", &format!("{address}\"\nforward_to"));
     let _inbound = crate::support::sidecar::Sidecar::start(&inbound);
     assert_eq!(get(outbound.address("ads"), "/"), (200, "ok".to_owned()));
@@ -164,18 +164,25 @@ fn a_denied_caller_reads_a_problem_document_and_the_body_it_sends_is_not_read() 
 
 #[test]
 fn an_answer_that_does_not_come_in_time_is_a_504() {
-    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    // Nothing is ever accepted: the kernel connects, and no answer comes.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
-    std::thread::spawn(move || {
-        let kept: Vec<_> = silent.incoming().inspect(|_| drop(ASKED.fetch_add(1, Ordering::Relaxed))).collect();
-        drop(kept);
-    });
-    let mesh = Mesh::around((), address, "", "", "[timeouts]\nresponse_header = \"100ms\"");
-    let (status, body) = get(mesh.entry(), "/");
+    let pki = crate::support::pki::Pki::new();
+    let gateway = pki.issue("gateway");
+    let ads = pki.issue("adservice");
+    // Only the inbound side has a limit, so that a slow hop does not use it up.
+    let limit = "[timeouts]\nresponse_header = \"100ms\"";
+    let inbound = crate::support::mesh::inbound(&pki, &ads, address, &[&gateway.spiffe], "", limit);
+    let inbound = crate::support::sidecar::Sidecar::start(&inbound);
+    let outbound = crate::support::mesh::outbound(&pki, &gateway, inbound.address("ads"), &ads.spiffe, "", "");
+    let outbound = crate::support::sidecar::Sidecar::start(&outbound);
+    let (status, body) = get(outbound.address("ads"), "/");
     assert_eq!(status, 504, "{body}");
     assert!(body.contains("http_response_timeout"), "{body}");
-    assert_eq!(ASKED.load(Ordering::Relaxed), 1);
+    // A request that was given up is not tried again elsewhere.
+    silent.set_nonblocking(true).unwrap();
+    assert!(silent.accept().is_ok());
+    assert!(silent.accept().is_err());
 }
 
 #[test]
@@ -184,4 +191,76 @@ fn an_answer_that_breaks_off_is_not_passed_on_as_whole() {
     let mesh = around(RawService::answering(move |_| Then::AnswerAndClose(half.clone())), "");
     let curl = std::process::Command::new("curl").args(["-sS", &format!("http://{}/", mesh.entry())]).output().unwrap();
     assert!(!curl.status.success(), "{curl:?}");
+}
+
+/// The status, the RFC 9209 error and the detail that a local caller reads.
+fn told(address: std::net::SocketAddr, request: &[u8]) -> (u64, String, String) {
+    let answer = raw(address, request);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.contains("content-type: application/problem+json"), "{answer}");
+    let problem: serde_json::Value = serde_json::from_str(body).unwrap();
+    let error = problem["error"].as_str().unwrap().to_owned();
+    assert!(head.contains(&format!("proxy-status: mantlet; error={error}; details=\"")), "{answer}");
+    (problem["status"].as_u64().unwrap(), error, problem["detail"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn each_failure_of_the_hop_has_its_own_name_and_reason() {
+    const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: ads\r\nConnection: close\r\n\r\n";
+    let mesh = around(RawService::start(), "");
+    let plaintext = Service::start();
+    let listening = TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = "spiffe://fleamarket.internal/other";
+    let (dialled, silent) = (mesh.tls().to_string(), listening.local_addr().unwrap().to_string());
+    let cases = [
+        ("nowhere.invalid:1", mesh.callee.spiffe.as_str(), 502, "dns_error", "cannot resolve nowhere.invalid: "),
+        (&dialled, other, 502, "tls_certificate_error", mesh.callee.spiffe.as_str()),
+        (&plaintext.address.to_string(), other, 502, "tls_protocol_error", "no TLS with "),
+        (&silent, other, 504, "connection_timeout", "within 200ms"),
+    ];
+    for (peer, expect, status, error, detail) in cases {
+        let tables = if status == 504 { "[timeouts]\nhandshake = \"200ms\"" } else { "" };
+        let config = crate::support::mesh::outbound(&mesh.pki, &mesh.caller, mesh.tls(), expect, "", tables);
+        let config = config.replace(&format!("connect_to = \"{dialled}\""), &format!("connect_to = \"{peer}\""));
+        let outbound = crate::support::sidecar::Sidecar::start(&config);
+        let found = told(outbound.address("ads"), GET);
+        assert!((found.0, found.1.as_str()) == (status, error) && found.2.contains(detail), "{peer}: {found:?}");
+        let logged = ["exchange failed", "peer refused"];
+        let event = outbound.wait_for("failure", |event| logged.iter().any(|message| event["message"] == *message));
+        assert!(event["hint"].as_str().is_some_and(|hint| !hint.is_empty()), "{event}");
+    }
+    assert!(mesh.service.requests().is_empty());
+}
+
+#[test]
+fn a_request_that_cannot_be_carried_is_told_why() {
+    let mesh = around(RawService::start(), "");
+    let cases: [(&[u8], u64, &str); 2] = [
+        (b"GET http://users/ HTTP/1.1\r\nHost: ads\r\n\r\n", 400, "the Host header and the target's authority differ"),
+        (
+            b"CONNECT ads:80 HTTP/1.1\r\nHost: ads:80\r\nConnection: close\r\n\r\n",
+            501,
+            "the method CONNECT is not carried",
+        ),
+    ];
+    for (request, status, detail) in cases {
+        let found = told(mesh.entry(), request);
+        assert_eq!((found.0, found.1.as_str()), (status, "http_request_error"));
+        assert!(found.2.contains(detail), "{found:?}");
+    }
+}
+
+#[test]
+fn a_restarted_sidecar_is_called_again_without_a_failed_get() {
+    let mut mesh = around(RawService::start(), "");
+    assert_eq!(get(mesh.entry(), "/").0, 200);
+    let address = mesh.tls();
+    let config = std::fs::read_to_string(&mesh.inbound.config).unwrap();
+    let config = config.replace("127.0.0.1:0\"\nforward_to", &format!("{address}\"\nforward_to"));
+    mesh.inbound.signal("KILL");
+    mesh.inbound.wait_for_exit();
+    mesh.inbound = crate::support::sidecar::Sidecar::start(&config);
+    for turn in 0..4 {
+        assert_eq!(get(mesh.entry(), "/"), (200, "ok".to_owned()), "turn {turn}");
+    }
 }

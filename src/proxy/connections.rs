@@ -2,7 +2,7 @@
 //! idleness, expiry, withdrawn trust or shutdown; the task that serves the connection carries it out.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -61,6 +61,8 @@ pub enum EndReason {
     NoLongerTrusted,
     /// The present policy does not admit the peer.
     NoLongerAllowed,
+    /// The policy admits the peer to nothing.
+    NotAllowed,
     /// A request's header section took longer than `timeouts.request_header`.
     SlowHeader,
     /// The peer cancels most of what it asks for.
@@ -89,6 +91,7 @@ pub struct Live {
     phase: AtomicU8,
     reason: OnceLock<EndReason>,
     phase_changed: Notify,
+    permitted: AtomicBool,
     in_flight: AtomicU32,
     requests: AtomicU64,
     cancelled: AtomicU64,
@@ -100,13 +103,13 @@ pub struct Live {
     _held: Option<Held>,
 }
 
-/// What an accepted connection holds for as long as anything refers to it, an upgraded tunnel included.
+/// What a connection holds for as long as anything refers to it, an upgraded tunnel included.
 #[derive(Debug)]
 pub struct Held {
     /// Its place under the listener's limit.
     pub place: OwnedSemaphorePermit,
-    /// Its count among the open ones.
-    pub open: OpenConnection,
+    /// Its count among the open ones, where it was accepted.
+    pub open: Option<OpenConnection>,
 }
 
 /// All live connections of the process.
@@ -164,6 +167,7 @@ impl Connections {
             phase: AtomicU8::new(Phase::Open as u8),
             reason: OnceLock::new(),
             phase_changed: Notify::new(),
+            permitted: AtomicBool::new(false),
             in_flight: AtomicU32::new(0),
             requests: AtomicU64::new(0),
             cancelled: AtomicU64::new(0),
@@ -242,6 +246,18 @@ impl Live {
     /// Requests in flight on it.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Acquire)
+    }
+
+    /// Whether anything was ever permitted on it.
+    pub fn was_permitted(&self) -> bool {
+        self.permitted.load(Ordering::Acquire)
+    }
+
+    /// Notes that something was permitted on it.
+    pub fn note_permitted(&self) {
+        if !self.permitted.load(Ordering::Relaxed) {
+            self.permitted.store(true, Ordering::Release);
+        }
     }
 
     /// Asks for its end. True where that moved it on; a later, milder wish changes nothing.
@@ -392,6 +408,7 @@ impl EndReason {
             Self::CertificateRevoked => "certificate_revoked",
             Self::NoLongerTrusted => "no_longer_trusted",
             Self::NoLongerAllowed => "no_longer_allowed",
+            Self::NotAllowed => "not_allowed",
             Self::SlowHeader => "slow_header",
             Self::TooManyResets => "too_many_resets",
             Self::ListenerRemoved => "listener_removed",

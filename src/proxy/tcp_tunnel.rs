@@ -157,7 +157,7 @@ pub(super) fn join_upgraded(
         let end = tunnel(permit, &mut caller, &mut upstream, lives, &carried).await;
         debug!(listener = &*context.name, %end, "an upgraded connection ended");
         record.add_response_bytes(carried.to_caller());
-        record.count_request_bytes(Some(Arc::new(AtomicU64::new(carried.to_upstream()))));
+        record.add_request_bytes(carried.to_upstream());
         record.complete();
     });
 }

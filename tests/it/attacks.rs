@@ -24,12 +24,12 @@ struct Door {
 }
 
 impl Door {
-    fn before(service: RawService, keys: &str, tables: &str) -> Self {
+    fn before(service: RawService) -> Self {
         let pki = Pki::new();
         let (own, caller) = (pki.issue(NAME), pki.issue("gateway"));
-        let tables = format!("{}\n{tables}", "[runtime]\nworkers = 1");
-        let text = inbound(&pki, &own, service.address, &[&caller.spiffe], keys, &tables);
-        let text = text.replacen("[runtime]\nworkers = 2\n", "", 1);
+        // With one worker there is one pool, so that what one caller leaves behind is what the next one finds.
+        let text =
+            inbound(&pki, &own, service.address, &[&caller.spiffe], "", "").replace("workers = 2", "workers = 1");
         let sidecar = Sidecar::start(&text);
         Self { pki, caller, sidecar, service }
     }
@@ -40,14 +40,6 @@ impl Door {
 }
 
 // What one caller does to another
-
-/// Answers an upload before it is there, and reads it later.
-fn answering_early() -> RawService {
-    RawService::answering(|request: &RawRequest| {
-        let text = if request.path() == "/upload" { "early" } else { "ok" };
-        Then::Answer(ok(text))
-    })
-}
 
 /// A service that answers each request once its header section is there, and reads on in the meantime.
 fn eager_service() -> std::net::SocketAddr {
@@ -99,7 +91,7 @@ fn what_a_service_sends_beyond_its_answer_never_answers_another_request() {
             }
             Then::Answer(answer)
         });
-        let door = Door::before(service, "", "");
+        let door = Door::before(service);
         for _ in 0..10 {
             let first = KeptAlive::new(door.open(HTTP1)).get("/first").unwrap();
             assert_eq!(first.body, "true");
@@ -120,7 +112,7 @@ fn an_answer_with_no_body_by_rule_is_not_followed_by_one_for_another() {
             "/first" => Then::Answer(format!("{head}forged").into_bytes()),
             _ => Then::Answer(ok("true")),
         });
-        let door = Door::before(service, "", "");
+        let door = Door::before(service);
         let mut kept = KeptAlive::new(door.open(HTTP1));
         kept.send(&format!("{method} /first HTTP/1.1\r\nHost: ads\r\n\r\n")).unwrap();
         let first = kept.head().unwrap();
@@ -165,9 +157,19 @@ fn ask_in_http2(door: &Door, block: &[u8], body: Option<&[u8]>) -> u8 {
 
 #[test]
 fn a_path_of_http2_never_becomes_another_form_of_target() {
-    let door = Door::before(RawService::start(), "", "");
+    let door = Door::before(RawService::start());
     for path in [
-        "http://users/admin", "users:80", "@users/admin", "admin", "?admin", "*", ":80/admin", "\\\\users\\admin", "a b", "/a b", "/\u{9b}",
+        "http://users/admin",
+        "users:80",
+        "@users/admin",
+        "admin",
+        "?admin",
+        "*",
+        ":80/admin",
+        "\\\\users\\admin",
+        "a b",
+        "/a b",
+        "/\u{9b}",
     ] {
         ask_in_http2(&door, &block("GET", path, &[]), None);
     }
@@ -182,7 +184,7 @@ fn a_path_of_http2_never_becomes_another_form_of_target() {
 
 #[test]
 fn lengths_of_http2_that_lie_leave_nothing_for_the_next_request() {
-    let door = Door::before(RawService::start(), "", "");
+    let door = Door::before(RawService::start());
     let smuggled = b"GET /smuggled HTTP/1.1\r\nHost: ads\r\n\r\n";
     let cases: [(&[(&str, &str)], Option<&[u8]>); 7] = [
         (&[("content-length", "5")], None),
@@ -207,7 +209,7 @@ fn lengths_of_http2_that_lie_leave_nothing_for_the_next_request() {
 
 #[test]
 fn a_body_of_unknown_length_is_not_lost_whatever_the_method() {
-    let door = Door::before(RawService::start(), "", "");
+    let door = Door::before(RawService::start());
     for method in ["GET", "HEAD", "DELETE", "POST"] {
         let path = format!("/{method}");
         ask_in_http2(&door, &block(method, &path, &[]), Some(b"hello"));
@@ -217,10 +219,18 @@ fn a_body_of_unknown_length_is_not_lost_whatever_the_method() {
 
 #[test]
 fn an_identity_header_is_removed_whatever_separates_its_words() {
-    let door = Door::before(RawService::start(), "", "");
+    let door = Door::before(RawService::start());
     let names = [
-        "x.mantlet.peer", "x-mantlet.peer", "x~mantlet~peer", "x!mantlet!peer", "x_mantlet-peer", "x|mantlet|peer",
-        "client.cert", "client.cert.chain", "x.forwarded.client.cert", "x+mantlet+peer",
+        "x.mantlet.peer",
+        "x-mantlet.peer",
+        "x~mantlet~peer",
+        "x!mantlet!peer",
+        "x_mantlet-peer",
+        "x|mantlet|peer",
+        "client.cert",
+        "client.cert.chain",
+        "x.forwarded.client.cert",
+        "x+mantlet+peer",
     ];
     let fields: Vec<(&str, &str)> = names.iter().map(|name| (*name, "spiffe://fleamarket.internal/admin")).collect();
     ask_in_http2(&door, &block("GET", "/names", &fields), None);

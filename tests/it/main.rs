@@ -1,5 +1,7 @@
 //! What mantlet promises, tested from outside: one file for each topic.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected stops there")]
+
 mod admin;
 mod attacks;
 mod ca;
@@ -7,8 +9,8 @@ mod cert;
 mod check;
 mod config;
 mod grpc;
-mod http2;
 mod http;
+mod http2;
 mod identity;
 mod interop;
 mod limits;

@@ -361,10 +361,11 @@ fn a_handshake_that_began_before_the_revocation_does_not_let_the_revoked_in() {
     let (mut socket, mut connection, last) = handshake_but_the_last_bytes(&gate);
     revoke(&gate);
     socket.write_all(&last).unwrap();
-    // The handshake was judged by the old CRL and ends well; the connection is judged again.
+    // The handshake was judged by the old CRL and ends well; its peer is judged again before anything is served.
     let mut stream = rustls::Stream::new(&mut connection, &mut socket);
     assert!(ended(&mut stream));
-    assert_cut(&gate.sidecar, "inbound", &gate.caller);
+    let event = gate.sidecar.wait_for("refusal", |event| event["message"] == "peer refused");
+    assert_eq!((&event["reason"], &event["peer.serial"]), (&"revoked".into(), &gate.caller.serial_hex().into()));
 }
 
 /// A handshake that lacks but the end of the client's last flight, which holds its certificate.
@@ -414,6 +415,16 @@ fn a_peer_that_is_newly_admitted_is_served_on_the_connection_it_has() {
     let text = text_of(&gate.sidecar).replace("internal/gateway", "internal/*");
     gate.sidecar.reconfigure(&text);
     assert_eq!(kept.get("/").unwrap().status, 200);
+}
+
+#[test]
+fn a_peer_that_was_never_admitted_is_told_so_just_after_the_start_too() {
+    let gate = Gate::with("", "");
+    let mut kept = KeptAlive::new(gate.http1(&gate.pki.issue("batch")));
+    // Several sweeps, each of which judges connections whose handshakes may have begun under another trust.
+    std::thread::sleep(std::time::Duration::from_millis(1200));
+    assert_eq!(kept.get("/").unwrap().status, 403);
+    assert!(gate.sidecar.events().iter().all(|event| event["message"] != "connection cut"));
 }
 
 #[test]

@@ -153,7 +153,7 @@ fn envoy_that_demands_a_certificate_gets_the_sidecars_over_http2() {
 #[test]
 fn envoy_calls_through_an_inbound_sidecar_over_http2_with_its_certificate() {
     let callee = Callee::start("app_protocol = \"http2\"", "[log]\naccess = true\n");
-    let envoy = Envoy::caller(&callee.pki, Some(&callee.caller), callee.address(), &callee.callee.spiffe);
+    let envoy = Envoy::caller(&callee.pki, Some(&callee.caller), callee.address(), &callee.own.spiffe);
     for _ in 0..3 {
         let (status, body) = get(envoy.address, "/ads");
         assert_eq!(status, 200, "{body}");
@@ -172,7 +172,7 @@ fn envoy_without_a_certificate_that_counts_reaches_nothing() {
     let other = Pki::named("another root");
     let foreign = other.issue("gateway");
     for (own, reason) in [(None, "no_certificate"), (Some(&foreign), "unknown_issuer")] {
-        let envoy = Envoy::caller(&callee.pki, own, callee.address(), &callee.callee.spiffe);
+        let envoy = Envoy::caller(&callee.pki, own, callee.address(), &callee.own.spiffe);
         let (status, body) = get(envoy.address, "/ads");
         assert_eq!(status, 503, "{body}");
         callee.refusal(reason);

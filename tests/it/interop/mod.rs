@@ -22,7 +22,7 @@ use crate::support::sidecar::Sidecar;
 struct Callee {
     pki: Pki,
     caller: Issued,
-    callee: Issued,
+    own: Issued,
     sidecar: Sidecar,
     _service: Service,
 }
@@ -30,9 +30,9 @@ struct Callee {
 impl Callee {
     fn start(keys: &str, tables: &str) -> Self {
         let (pki, service) = (Pki::new(), Service::start());
-        let (caller, callee) = (pki.issue("gateway"), pki.issue("adservice"));
-        let config = inbound(&pki, &callee, service.address, &[&caller.spiffe, "courier"], keys, tables);
-        Self { sidecar: Sidecar::start(&config), pki, caller, callee, _service: service }
+        let (caller, own) = (pki.issue("gateway"), pki.issue("adservice"));
+        let config = inbound(&pki, &own, service.address, &[&caller.spiffe, "courier"], keys, tables);
+        Self { sidecar: Sidecar::start(&config), pki, caller, own, _service: service }
     }
 
     fn address(&self) -> SocketAddr {

@@ -1,4 +1,4 @@
-//! A PostgreSQL server on a Unix socket in a temporary folder.
+//! A `PostgreSQL` server on a Unix socket in a temporary folder.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! Who is let in: the allow list against what the peer proved.
 
 use std::collections::HashMap;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::net::TcpListener;
 
 use rcgen::SanType;
@@ -222,7 +222,6 @@ fn a_denied_tcp_peer_is_cut_off_and_the_service_sees_no_connection() {
     );
     sidecar.wait_for_metric("mantlet_denials_total", &HashMap::from([("reason", "not_on_allow_list")]), 1.0);
     // What the service sees first is the connection of the one who is allowed.
-    use std::io::Write as _;
     let mut allowed = open(&gateway);
     allowed.write_all(b"hello").unwrap();
     allowed.flush().unwrap();

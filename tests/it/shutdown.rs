@@ -144,12 +144,12 @@ fn outbound_keeps_working_while_inbound_is_busy() {
     let pki = Pki::new();
     let (own, other) = (pki.issue(NAME), pki.issue("userservice"));
     let service = Service::start();
-    let callee = Sidecar::start(&inbound(&pki, &other, service.address, &[&own.spiffe], "", ""));
+    let users = Sidecar::start(&inbound(&pki, &other, service.address, &[&own.spiffe], "", ""));
     let caller = pki.issue("gateway");
     let both = format!(
         "{}[[outbound]]\nname = \"users\"\nlisten = \"127.0.0.1:0\"\nconnect_to = \"{}\"\nexpect = [{:?}]\n",
         inbound(&pki, &own, service.address, &[&caller.spiffe], "", ""),
-        callee.address("ads"),
+        users.address("ads"),
         other.spiffe
     );
     let mut sidecar = Sidecar::start(&both);

@@ -104,7 +104,13 @@ fn secrets(issued: &Issued) -> Vec<String> {
     // PKCS#8 of a P-256 key: the 32 octets after the octet string of that length in ECPrivateKey.
     let begin = issued.key_der.windows(4).position(|der| der == [1, 1, 4, 32]).unwrap() + 4;
     let scalar = &issued.key_der[begin..begin + 32];
-    secrets.push(scalar.iter().map(|octet| format!("{octet:02x}")).collect());
+    secrets.push(
+        scalar
+            .iter()
+            .flat_map(|octet| [octet >> 4, octet & 0xf])
+            .map(|nibble| char::from(b"0123456789abcdef"[usize::from(nibble)]))
+            .collect(),
+    );
     secrets.push(format!("{scalar:?}").trim_matches(['[', ']']).to_owned());
     secrets
 }

@@ -25,7 +25,7 @@ impl Gate {
     /// One that allows `gateway`, with more keys in `[[inbound]]` and more tables.
     pub(crate) fn with(keys: &str, tables: &str) -> Self {
         let pki = Pki::new();
-        let tables = tables.replace("CRL", &format!("{:?}", pki.folder.path().join("ca.crl")));
+        let tables = tables.replace("CRL", &format!("\"{}\"", pki.folder.path().join("ca.crl").display()));
         if tables.contains("[revocation]") {
             pki.revoke(&[]);
         }

@@ -169,7 +169,7 @@ fn request(address: SocketAddr, version: Version, turn: u64) -> Request<Full<Byt
         Version::Http2 => format!("http://{address}/echo"),
     };
     let builder = Request::builder().uri(uri).header("host", address.to_string());
-    if turn % 2 == 0 {
+    if turn.is_multiple_of(2) {
         builder.method(Method::POST).body(Full::from(vec![b'x'; 2000])).unwrap()
     } else {
         builder.body(Full::default()).unwrap()

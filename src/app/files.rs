@@ -2,7 +2,9 @@
 //! as with bind mounts. Only a change of content counts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::fs::File;
+use std::hash::{DefaultHasher, Hasher};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +19,9 @@ use crate::config::Config;
 const POLL: Duration = Duration::from_secs(5);
 /// How long to wait for the rest of a change: certificate and key are rarely written at one instant.
 const SETTLE: Duration = Duration::from_millis(100);
+
+/// No file that is used is longer.
+const MAX_DIGESTED: u64 = 1 << 28;
 
 /// The files that the running configuration was made from.
 pub(super) struct WatchedFiles {
@@ -52,6 +57,11 @@ impl WatchedFiles {
         for (file, known) in &mut self.contents {
             *known = digest(file);
         }
+    }
+
+    /// A file in whose place there is something whose reading might never end, and the task that reads it with it.
+    pub(super) fn irregular(&self) -> Option<&Path> {
+        self.contents.keys().map(PathBuf::as_path).find(|file| !may_be_read(file))
     }
 
     /// Watches the files of this configuration from now on. Those that were watched before are known as they were noted.
@@ -118,10 +128,22 @@ fn folders_of(file: &Path) -> Vec<PathBuf> {
     [Some(parent.to_owned()), real].into_iter().flatten().collect()
 }
 
+/// True for what has an end and can be read without waiting: no pipe, device or folder. What is not there is not looked at here.
+fn may_be_read(file: &Path) -> bool {
+    file.metadata().map_or(true, |file| file.is_file())
+}
+
 /// A digest of the content; nothing for a file that cannot be read. It tells a change and proves nothing.
 fn digest(file: &Path) -> Option<u64> {
-    let content = std::fs::read(file).ok()?;
-    let mut hasher = DefaultHasher::new();
-    content.hash(&mut hasher);
-    Some(hasher.finish())
+    if !may_be_read(file) {
+        return None;
+    }
+    let mut content = File::open(file).ok()?.take(MAX_DIGESTED);
+    let (mut hasher, mut buffer) = (DefaultHasher::new(), [0; 16 * 1024]);
+    loop {
+        match content.read(&mut buffer).ok()? {
+            0 => return Some(hasher.finish()),
+            read => hasher.write(&buffer[..read]),
+        }
+    }
 }

@@ -29,6 +29,9 @@ pub(super) struct Listeners {
     outbound: HashMap<String, Running<config::Outbound, Outbound>>,
 }
 
+/// Sockets for listeners that need another, by listener name.
+pub(super) type Bound = HashMap<String, Arc<Listener>>;
+
 /// One listener that runs.
 struct Running<C, S> {
     config: C,
@@ -78,11 +81,7 @@ struct PreparedOutbound {
 
 impl Listeners {
     /// Makes what the configuration needs beyond what runs. `bound` holds the sockets bound for addresses that are new.
-    pub(super) fn prepare(
-        &self,
-        making: &Making<'_>,
-        bound: &mut HashMap<String, Arc<Listener>>,
-    ) -> Result<Prepared, rustls::Error> {
+    pub(super) fn prepare(&self, making: &Making<'_>, bound: &mut Bound) -> Result<Prepared, rustls::Error> {
         let mut prepared =
             Prepared { inbound: Vec::new(), outbound: Vec::new(), servers: Vec::new(), clients: Vec::new() };
         for config in &making.config.inbound {

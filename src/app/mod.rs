@@ -9,10 +9,11 @@ mod process;
 mod reload;
 mod shutdown;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -47,6 +48,9 @@ pub enum AppError {
     /// The TLS library does not take the material.
     #[error("the TLS library refuses our certificate and key: {0}")]
     Tls(#[from] rustls::Error),
+    /// What runs was made from a file, and there is something else in its place now.
+    #[error("{}: is no regular file any more, expected one; put the file back", .0.display())]
+    Irregular(PathBuf),
     /// The system gives no threads, signals or event queue.
     #[error("the system refuses what a start needs: {0}")]
     System(#[from] std::io::Error),
@@ -61,6 +65,8 @@ fn listed(problems: &[MaterialProblem]) -> String {
 pub struct App {
     config: Config,
     material: Arc<TrustMaterial>,
+    /// The same, where every handshake sees it.
+    trust: Arc<ArcSwap<TrustMaterial>>,
     workers: Workers,
     connections: Arc<Connections>,
     refusals: Arc<Refusals>,
@@ -69,9 +75,6 @@ pub struct App {
     admin: Option<RunningAdmin>,
     state: Arc<AdminState>,
     is_draining: bool,
-    /// When all live connections were last judged, and until when those made since are.
-    judged: Instant,
-    judge_until: Instant,
 }
 
 struct RunningAdmin {
@@ -106,6 +109,7 @@ impl App {
             listeners: Listeners::default(),
             admin: None,
             config: config.clone(),
+            trust: Arc::new(ArcSwap::new(Arc::clone(&material))),
             material: Arc::clone(&material),
             workers,
             connections,
@@ -113,8 +117,6 @@ impl App {
             metrics,
             state: Arc::new(state),
             is_draining: false,
-            judged: Instant::now(),
-            judge_until: Instant::now(),
         };
         app.take_up(config, material)?;
         Ok(app)
@@ -140,7 +142,6 @@ impl App {
 
     fn sweep(&self) {
         self.connections.sweep(&self.config.timeouts, SystemTime::now());
-        self.judge_newcomers();
         self.listeners.prune();
     }
 

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use rustls_pki_types::CertificateDer;
 use tracing::{info, warn};
@@ -19,32 +19,18 @@ use crate::proxy::connections::{Direction, EndReason, Live, Phase};
 use crate::x509::{self, MaterialSources, Refusal, RefusalReason, TrustMaterial, Usage, VerifiedPath};
 
 use super::files::WatchedFiles;
-use super::listeners::Making;
+use super::listeners::{Bound, Making};
 use super::{App, AppError, RunningAdmin, warn_of};
 
 /// The verdicts on end-entity certificates, by fingerprint and listener.
 type Verdicts = HashMap<([u8; 32], Arc<str>), Option<EndReason>>;
 
-/// Which live connections are judged again.
-#[derive(Clone, Copy)]
-enum Judged {
-    All,
-    /// Those at most this old, by handshakes that may have begun before the last change.
-    Newcomers(Duration),
-}
-
-impl Judged {
-    /// A caller to whom nothing was permitted yet is refused by the policy as it is now, and has to get that answer.
-    fn leaves_refusals_to_policy(self, live: &Live) -> bool {
-        matches!(self, Self::Newcomers(_)) && live.direction == Direction::Inbound && !live.was_permitted()
-    }
-}
-
 impl App {
     /// Reads everything again. What cannot be used leaves what runs as it is, says why, and is tried again.
     pub(super) fn reload(&mut self, files: &mut WatchedFiles, cause: &str) {
         files.note();
-        match self.read_and_take_up() {
+        let irregular = files.irregular().map(|file| AppError::Irregular(file.to_owned()));
+        match irregular.map_or_else(|| self.read_and_take_up(), Err) {
             Ok(()) => {
                 files.watch(&self.config);
                 self.state.reload.succeeded();
@@ -85,10 +71,10 @@ impl App {
         let shared = Shared {
             connections: Arc::clone(&self.connections),
             refusals: Arc::clone(&self.refusals),
+            trust: Arc::clone(&self.trust),
             limits: config.limits.clone(),
             timeouts: config.timeouts.clone(),
             access_log: config.log.access,
-            own_name: material.own.as_ref().map(|own| own.names.to_string().into()),
         };
         let making = Making {
             config: &config,
@@ -101,6 +87,7 @@ impl App {
         let prepared = self.listeners.prepare(&making, &mut bound)?;
         // From here on nothing can fail.
         self.listeners.install(prepared, &making);
+        self.trust.store(Arc::clone(&material));
         self.install_admin(&config, admin);
         self.refusals.set_trusted_anchors(&material.anchors);
         if config.runtime != self.config.runtime
@@ -109,20 +96,16 @@ impl App {
         {
             warn!("[runtime] and the log's level and format take effect at the next start");
         }
-        // A handshake that is under way ends under the old trust, and has to be judged again when it has.
-        let slowest = config.timeouts.handshake.max(self.config.timeouts.handshake);
-        self.judged = Instant::now();
-        self.judge_until = self.judged + slowest + Duration::from_secs(1);
         self.config = config;
         self.material = material;
         self.show();
-        self.judge_live_connections(Judged::All);
+        self.judge_live_connections();
         Ok(())
     }
 
     /// Binds every address that is new, or none of them.
-    fn bind(&self, config: &Config) -> Result<(HashMap<String, Arc<Listener>>, Option<Listener>), AppError> {
-        let (mut bound, mut failures) = (HashMap::new(), Vec::new());
+    fn bind(&self, config: &Config) -> Result<(Bound, Option<Listener>), AppError> {
+        let (mut bound, mut failures) = (Bound::new(), Vec::new());
         for (name, address) in self.listeners.unbound(config) {
             match self.listeners.socket_at(address).map_or_else(|| Listener::bind(address).map(Arc::new), Ok) {
                 Ok(listener) => drop(bound.insert(name.to_owned(), listener)),
@@ -168,28 +151,17 @@ impl App {
         }));
     }
 
-    /// Judges the connections that were made since the last change by handshakes that may have begun before it.
-    pub(super) fn judge_newcomers(&self) {
-        let now = Instant::now();
-        if now < self.judge_until {
-            let since = now - self.judged;
-            self.judge_live_connections(Judged::Newcomers(since));
-        }
-    }
-
-    /// Judges live connections by the material and the policy as they are now. Only those that would be refused today are cut,
+    /// Judges live connections by the material and the policy as they are now. What a handshake under way lets in compares the
+    /// trust that judged it with the trust in use, once it is on the list. Only those that would be refused today are cut,
     /// at once and in the middle of whatever they carry.
-    fn judge_live_connections(&self, judged: Judged) {
+    fn judge_live_connections(&self) {
         let now = SystemTime::now();
         let verdicts = RefCell::new(HashMap::new());
         let cut = self.connections.judge_again(|live| {
-            if live.phase() == Phase::Cut || matches!(judged, Judged::Newcomers(since) if live.age() > since) {
+            if live.phase() == Phase::Cut {
                 return None;
             }
             let reason = self.withdrawn(live, now, &mut verdicts.borrow_mut())?;
-            if reason == EndReason::NoLongerAllowed && judged.leaves_refusals_to_policy(live) {
-                return None;
-            }
             let peer = live.peer.as_ref().map(|peer| peer.identity.to_string());
             warn!(
                 listener = &*live.listener,

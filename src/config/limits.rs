@@ -17,6 +17,8 @@ pub struct Limits {
     pub max_streams: u32,
     /// Idle connections kept to one upstream by one worker; default 64.
     pub max_idle_upstream: usize,
+    /// Connections to one upstream over HTTP, in use or idle; default 4,096. A request that needs one more is answered with 503.
+    pub max_upstream: usize,
 }
 
 impl Default for Limits {
@@ -28,7 +30,18 @@ impl Default for Limits {
             max_headers: 100,
             max_streams: 256,
             max_idle_upstream: 64,
+            max_upstream: 4096,
         }
+    }
+}
+
+/// What an HTTP/1.1 connection buffers where the other end is slow. A header section has to fit.
+const HTTP1_BUFFER: usize = 64 * 1024;
+
+impl Limits {
+    /// Bytes that an HTTP/1.1 connection buffers each way.
+    pub fn http1_buffer(&self) -> usize {
+        self.max_header_bytes.max(HTTP1_BUFFER)
     }
 }
 
@@ -46,5 +59,6 @@ pub(super) fn read(t: &mut TableReader<'_, '_, '_>) -> Limits {
         max_headers: t.integer("max_headers", 1..=10_000).unwrap_or(default.max_headers),
         max_streams: t.integer("max_streams", 1..=100_000).unwrap_or(default.max_streams),
         max_idle_upstream: t.integer("max_idle_upstream", 0..=10_000).unwrap_or(default.max_idle_upstream),
+        max_upstream: t.integer("max_upstream", 1..=1_000_000).unwrap_or(default.max_upstream),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -21,9 +21,16 @@ pub enum RequestBody {
     Stream {
         /// The frames.
         incoming: Incoming,
-        /// Bytes so far.
-        bytes: Arc<AtomicU64>,
+        /// What came of them.
+        upload: Arc<Upload>,
     },
+}
+
+/// What came of a request's body.
+#[derive(Debug, Default)]
+pub struct Upload {
+    bytes: AtomicU64,
+    is_broken_off: AtomicBool,
 }
 
 /// The body of a response on its way to the caller. It carries the record of the exchange, which ends when the body ends or
@@ -40,14 +47,26 @@ enum Content {
     Whole(Option<Bytes>),
 }
 
+impl Upload {
+    /// Bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// True where the caller broke off before its end.
+    pub fn is_broken_off(&self) -> bool {
+        self.is_broken_off.load(Ordering::Relaxed)
+    }
+}
+
 impl RequestBody {
-    /// Wraps what a caller sends, and gives the counter of its bytes where there is a body.
-    pub fn new(incoming: Incoming) -> (Self, Option<Arc<AtomicU64>>) {
+    /// Wraps what a caller sends, and gives the record of its body where there is one.
+    pub fn new(incoming: Incoming) -> (Self, Option<Arc<Upload>>) {
         if incoming.is_end_stream() {
             return (Self::Empty, None);
         }
-        let bytes = Arc::new(AtomicU64::new(0));
-        (Self::Stream { incoming, bytes: Arc::clone(&bytes) }, Some(bytes))
+        let upload = Arc::new(Upload::default());
+        (Self::Stream { incoming, upload: Arc::clone(&upload) }, Some(upload))
     }
 
     /// True where there is nothing to send, so that the request can be sent again.
@@ -63,10 +82,12 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Stream { incoming, bytes } => {
+            Self::Stream { incoming, upload } => {
                 let mut frame = ready!(Pin::new(incoming).poll_frame(cx));
-                if let Some(Ok(frame)) = &mut frame {
-                    bytes.fetch_add(pass(frame), Ordering::Relaxed);
+                match &mut frame {
+                    Some(Ok(frame)) => drop(upload.bytes.fetch_add(pass(frame), Ordering::Relaxed)),
+                    Some(Err(_)) => upload.is_broken_off.store(true, Ordering::Relaxed),
+                    None => {}
                 }
                 Poll::Ready(frame)
             }

@@ -61,6 +61,8 @@ pub enum EndReason {
     NoLongerTrusted,
     /// The present policy does not admit the peer.
     NoLongerAllowed,
+    /// The policy admits the peer to nothing.
+    NotAllowed,
     /// A request's header section took longer than `timeouts.request_header`.
     SlowHeader,
     /// The peer cancels most of what it asks for.
@@ -101,13 +103,13 @@ pub struct Live {
     _held: Option<Held>,
 }
 
-/// What an accepted connection holds for as long as anything refers to it, an upgraded tunnel included.
+/// What a connection holds for as long as anything refers to it, an upgraded tunnel included.
 #[derive(Debug)]
 pub struct Held {
     /// Its place under the listener's limit.
     pub place: OwnedSemaphorePermit,
-    /// Its count among the open ones.
-    pub open: OpenConnection,
+    /// Its count among the open ones, where it was accepted.
+    pub open: Option<OpenConnection>,
 }
 
 /// All live connections of the process.
@@ -406,6 +408,7 @@ impl EndReason {
             Self::CertificateRevoked => "certificate_revoked",
             Self::NoLongerTrusted => "no_longer_trusted",
             Self::NoLongerAllowed => "no_longer_allowed",
+            Self::NotAllowed => "not_allowed",
             Self::SlowHeader => "slow_header",
             Self::TooManyResets => "too_many_resets",
             Self::ListenerRemoved => "listener_removed",

@@ -42,6 +42,14 @@ pub enum ProxyError {
         /// What the kernel says.
         source: std::io::Error,
     },
+    /// There are as many connections to the upstream as are allowed.
+    #[error("{address} has all of its {limit} connections in use")]
+    TooManyConnections {
+        /// The address.
+        address: String,
+        /// `limits.max_upstream`.
+        limit: usize,
+    },
     /// Connecting took too long.
     #[error("no connection to {address} within {limit:?}")]
     ConnectTimeout {
@@ -86,6 +94,7 @@ impl ProxyError {
                 "connection_refused"
             }
             Self::Connect { .. } => "destination_ip_unroutable",
+            Self::TooManyConnections { .. } => "connection_limit_reached",
             Self::ConnectTimeout { .. } => "connection_timeout",
             Self::Tls { source: HandshakeError::Refused(_), .. } => "tls_certificate_error",
             Self::Tls { source: HandshakeError::Alert(_), .. } => "tls_alert_received",
@@ -102,6 +111,7 @@ impl ProxyError {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::MethodNotCarried(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Denied(_) => StatusCode::FORBIDDEN,
+            Self::TooManyConnections { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectTimeout { .. } | Self::AnswerTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Upgrade(_)
             | Self::Resolve { .. }
@@ -125,7 +135,8 @@ impl ProxyError {
             Self::Denied(Denial { rule: Rule::AnonymousNotAllowed, .. }) => UNAUTHENTICATED,
             Self::Denied(_) => PERMISSION_DENIED,
             Self::AnswerTimeout { .. } => DEADLINE_EXCEEDED,
-            Self::Resolve { .. }
+            Self::TooManyConnections { .. }
+            | Self::Resolve { .. }
             | Self::Connect { .. }
             | Self::ConnectTimeout { .. }
             | Self::Tls { .. }
@@ -155,6 +166,7 @@ impl ProxyError {
             Self::Upgrade(_) => "set hop = \"auto\" or \"http1\", or let the caller do without the upgrade",
             Self::Denied(denial) => denial.rule.hint(),
             Self::Resolve { .. } => "check the name in connect_to and the resolver",
+            Self::TooManyConnections { .. } => "look for requests that do not end; see limits.max_upstream",
             Self::Connect { .. } => "check that the upstream runs and listens there",
             Self::ConnectTimeout { .. } => {
                 "check the network to the upstream; see timeouts.connect and timeouts.handshake"

@@ -52,6 +52,9 @@ pub(super) fn check_request(head: &request::Parts) -> Result<Intent, ProxyError>
     if head.method == Method::CONNECT {
         return Err(ProxyError::MethodNotCarried(head.method.clone()));
     }
+    if head.uri.path() == "*" && head.method != Method::OPTIONS {
+        return Err(ProxyError::BadRequest("the target * with a method other than OPTIONS"));
+    }
     check_authority(head)?;
     check_length(head)?;
     let is_grpc = head.headers.get(CONTENT_TYPE).is_some_and(is_grpc_type);
@@ -176,14 +179,18 @@ fn is_needed(name: &HeaderName) -> bool {
     name == HOST || name == CONTENT_LENGTH || name == CONTENT_TYPE || name == http::header::AUTHORIZATION
 }
 
-/// True for the names that only we may set. Gateways such as CGI and WSGI make no difference between `-` and `_`, so neither
-/// does this.
+/// True for the names that only we may set. Gateways such as CGI and WSGI make no difference between `-` and `_`, and some none
+/// between these and any other character that is no letter or digit, so neither does this.
 pub(super) fn is_identity_name(name: &HeaderName) -> bool {
     let name = name.as_str();
     if !name.starts_with(['x', 'c']) {
         return false;
     }
-    if name.contains('_') { is_reserved(&name.replace('_', "-")) } else { is_reserved(name) }
+    if name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-') {
+        is_reserved(name)
+    } else {
+        is_reserved(&name.replace(|character: char| !character.is_ascii_alphanumeric(), "-"))
+    }
 }
 
 fn is_reserved(name: &str) -> bool {
@@ -305,6 +312,9 @@ mod tests {
             ("Client-Cert-Chain", "x"),
             ("X-Forwarded-Client-Cert", "x"),
             ("x-forwarded_client-cert", "x"),
+            ("x.mantlet.peer", "x"),
+            ("x~mantlet-peer", "x"),
+            ("client.cert", "x"),
             ("x-kept", "x"),
             ("client-certificate", "x"),
         ];

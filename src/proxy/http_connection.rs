@@ -22,7 +22,7 @@ use super::watched::Watched;
 const STREAM_WINDOW: u32 = 256 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes of one answer that wait for a slow caller before the upstream is made to wait.
-const SEND_BUFFER: usize = 256 * 1024;
+const SEND_BUFFER: usize = 64 * 1024;
 /// How long a connection that is cut may take to tell its peer so.
 const FAREWELL: Duration = Duration::from_millis(50);
 
@@ -58,6 +58,7 @@ pub(super) async fn serve<S, R>(
                 .header_read_timeout(None)
                 .max_headers(limits.max_headers)
                 .max_header_size(limits.max_header_bytes)
+                .max_buf_size(limits.http1_buffer())
                 .serve_connection(TokioIo::new(Watched::new(stream, Arc::clone(&live))), service)
                 .with_upgrades();
             // A caller of HTTP/1.1 learns from its next answer that the connection drains; only a quiet one is closed.

@@ -14,7 +14,7 @@ use tracing::debug;
 use crate::policy::{Denial, Permit};
 
 use super::body::{RequestBody, ResponseBody};
-use super::connections::{Direction, Live, Phase};
+use super::connections::{Direction, EndReason, Live, Phase};
 use super::error::ProxyError;
 use super::headers::{self, IdentityHeaders, Intent};
 use super::listener::ListenerContext;
@@ -44,12 +44,16 @@ pub(super) async fn exchange(
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let in_flight = live.begin();
+    if live.phase() == Phase::Cut {
+        // The connection says goodbye and is dropped in a moment, and this with it. Nothing more is served on it.
+        std::future::pending::<()>().await;
+    }
     let (head, body) = request.into_parts();
     let caller =
         Caller { version: head.version, is_grpc: head.headers.get(CONTENT_TYPE).is_some_and(headers::is_grpc_type) };
     let mut record = Box::new(ExchangeRecord::begin(&context, in_flight, &head));
-    let (body, bytes) = RequestBody::new(body);
-    record.count_request_bytes(bytes);
+    let (body, upload) = RequestBody::new(body);
+    record.watch_upload(upload);
     let address = Arc::clone(route.upstream.address());
     let mut response = match forward(&context, worker, route, head, body).await {
         Ok((answer, upgrade)) => pass_on(&context, &live, answer, upgrade, record, caller),
@@ -188,15 +192,7 @@ fn switch_protocols(
     }
     record.answered(StatusCode::SWITCHING_PROTOCOLS, None);
     let (head, _) = response.into_parts();
-    tokio::spawn(tcp_tunnel::join_upgraded(
-        Arc::clone(context),
-        Arc::clone(live),
-        upgrade.permit,
-        upgrade.caller,
-        upstream,
-        lease,
-        record,
-    ));
+    tcp_tunnel::join_upgraded(Arc::clone(context), live, upgrade.permit, [upgrade.caller, upstream], lease, record);
     Response::from_parts(head, ResponseBody::whole(Bytes::new(), None))
 }
 
@@ -210,7 +206,13 @@ fn refuse(
     caller: Caller,
 ) -> Response<ResponseBody> {
     match (error, &live.peer) {
-        (ProxyError::Denied(denial), Some(peer)) => context.refuse_by_policy(&live.peer_address, peer, denial),
+        (ProxyError::Denied(denial), Some(peer)) => {
+            context.refuse_by_policy(&live.peer_address, peer, denial);
+            if !live.was_permitted() {
+                // A caller who may do nothing keeps no place from those who may.
+                live.end(Phase::Draining, EndReason::NotAllowed);
+            }
+        }
         (ProxyError::BadRequest(_) | ProxyError::MethodNotCarried(_), _) => {
             debug!(listener = &*context.name, peer.address = live.peer_address, %error, "request refused");
         }

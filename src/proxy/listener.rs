@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::{Limits, Timeouts};
 use crate::net::PeerAddress;
 use crate::tls::Peer;
+use crate::x509::TrustMaterial;
 
 use super::connections::{Connections, Direction, Held, Registration};
 use super::metrics::ListenerMetrics;
@@ -19,14 +21,14 @@ pub struct Shared {
     pub connections: Arc<Connections>,
     /// The last refusals.
     pub refusals: Arc<Refusals>,
+    /// The trust material in use.
+    pub trust: Arc<ArcSwap<TrustMaterial>>,
     /// `[limits]`
     pub limits: Limits,
     /// `[timeouts]`
     pub timeouts: Timeouts,
     /// `log.access`
     pub access_log: bool,
-    /// Our own name, as the certificate has it at the start.
-    pub own_name: Option<Arc<str>>,
 }
 
 /// What all connections of one listener share.
@@ -42,14 +44,14 @@ pub struct ListenerContext {
     pub connections: Arc<Connections>,
     /// The last refusals.
     pub refusals: Arc<Refusals>,
+    /// The trust material in use.
+    pub trust: Arc<ArcSwap<TrustMaterial>>,
     /// `[limits]`
     pub limits: Limits,
     /// `[timeouts]`
     pub timeouts: Timeouts,
     /// `log.access`
     pub access_log: bool,
-    /// Our own name, as the certificate has it.
-    pub own_name: Option<Arc<str>>,
     /// Places for handshakes in flight.
     pub handshakes: Arc<Semaphore>,
 }
@@ -63,10 +65,10 @@ impl ListenerContext {
             metrics: Arc::new(metrics),
             connections: Arc::clone(&shared.connections),
             refusals: Arc::clone(&shared.refusals),
+            trust: Arc::clone(&shared.trust),
             limits: shared.limits.clone(),
             timeouts: shared.timeouts.clone(),
             access_log: shared.access_log,
-            own_name: shared.own_name.clone(),
             handshakes: Arc::new(Semaphore::new(shared.limits.max_handshakes)),
         }
     }
@@ -83,7 +85,7 @@ impl ListenerContext {
         peer: Option<Arc<Peer>>,
         place: OwnedSemaphorePermit,
     ) -> Registration {
-        let held = Held { place, open: self.metrics.open_connection() };
+        let held = Held { place, open: Some(self.metrics.open_connection()) };
         self.connections.register(&self.name, self.direction, address.to_string(), peer, self.timeouts.idle, Some(held))
     }
 }

@@ -76,27 +76,22 @@ impl Outbound {
     async fn serve_tcp(self: Arc<Self>, stream: Stream, registration: &Registration) {
         let live = registration.live();
         let started = std::time::Instant::now();
-        let target = self.upstream.load_full();
-        let connected = match target.connect(Alpn::None).await {
-            Ok(connected) => connected,
-            Err(error) => {
-                self.context.report_failure(target.address(), &error);
-                return stream.abort();
+        let mut target = self.upstream.load_full();
+        let (upstream, peer) = loop {
+            match target.connect(Alpn::None, self.context.timeouts.idle).await {
+                Ok(connected) if Arc::ptr_eq(&target, &self.upstream.load()) => break connected,
+                // A reload sent the listener to another peer meanwhile.
+                Ok(_) => target = self.upstream.load_full(),
+                Err(error) => {
+                    self.context.report_failure(target.address(), &error);
+                    return stream.abort();
+                }
             }
         };
-        self.context.metrics.count_handshake();
-        let peer_registration = self.context.connections.register(
-            &self.context.name,
-            self.context.direction,
-            connected.address,
-            connected.peer,
-            self.context.timeouts.idle,
-            None,
-        );
         let carried = Carried::default();
-        let lives = [live, peer_registration.live()];
-        let end = tcp_tunnel::join(Permit::for_local_service(), stream, connected.stream, lives, &carried).await;
-        self.context.record_tunnel(peer_registration.live(), target.address(), &carried, &end, started.elapsed());
+        let lives = [live, peer.live()];
+        let end = tcp_tunnel::join(Permit::for_local_service(), stream, upstream, lives, &carried).await;
+        self.context.record_tunnel(peer.live(), target.address(), &carried, &end, started.elapsed());
         if let Some(error) = refusal_of_our_certificate(&end, &carried, target.address()) {
             self.context.report_failure(target.address(), &error);
         }

@@ -1,13 +1,13 @@
 //! The record of one exchange: counted and, by option, logged exactly once, at its end, however it ends.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
 use tracing::info;
 
+use super::body::Upload;
 use super::connections::{Direction, InFlight, Live};
 use super::listener::ListenerContext;
 use super::upstream::Lease;
@@ -20,7 +20,8 @@ pub(super) struct ExchangeRecord {
     started: Instant,
     logged: Option<Box<Logged>>,
     status: StatusCode,
-    request_bytes: Option<Arc<AtomicU64>>,
+    upload: Option<Arc<Upload>>,
+    request_bytes: u64,
     response_bytes: u64,
     lease: Option<Lease>,
     outcome: Outcome,
@@ -67,16 +68,22 @@ impl ExchangeRecord {
             started: Instant::now(),
             logged,
             status: unanswered(),
-            request_bytes: None,
+            upload: None,
+            request_bytes: 0,
             response_bytes: 0,
             lease: None,
             outcome: Outcome::InProgress,
         }
     }
 
-    /// Notes the counter of the request's body.
-    pub(super) fn count_request_bytes(&mut self, bytes: Option<Arc<AtomicU64>>) {
-        self.request_bytes = bytes;
+    /// Watches the request's body.
+    pub(super) fn watch_upload(&mut self, upload: Option<Arc<Upload>>) {
+        self.upload = upload;
+    }
+
+    /// Counts bytes of the request.
+    pub(super) fn add_request_bytes(&mut self, bytes: u64) {
+        self.request_bytes += bytes;
     }
 
     /// Notes the status that the caller gets, and the connection that is given back when the answer is through.
@@ -125,7 +132,11 @@ pub(super) fn milliseconds(duration: Duration) -> f64 {
 impl Drop for ExchangeRecord {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
-        let request_bytes = self.request_bytes.as_ref().map_or(0, |bytes| bytes.load(Ordering::Relaxed));
+        let request_bytes = self.request_bytes + self.upload.as_ref().map_or(0, |upload| upload.bytes());
+        if self.upload.as_ref().is_some_and(|upload| upload.is_broken_off()) {
+            // Whatever else failed in consequence.
+            self.outcome = Outcome::InProgress;
+        }
         self.context.metrics.count_request(self.status, duration);
         if request_bytes + self.response_bytes > 0 {
             self.context.metrics.count_bytes(request_bytes, self.response_bytes);

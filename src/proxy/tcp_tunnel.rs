@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use std::{fmt, io};
 
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional_with_sizes};
 use tracing::debug;
@@ -15,7 +15,7 @@ use tracing::debug;
 use crate::net::Stream;
 use crate::policy::Permit;
 
-use super::connections::{Live, Phase};
+use super::connections::{Live, Phase, Registration};
 use super::listener::ListenerContext;
 use super::record::ExchangeRecord;
 use super::upstream::Lease;
@@ -132,43 +132,44 @@ where
     }
 }
 
-/// Joins the two halves of an upgrade once both have switched. The records of both connections ended when the HTTP library let
-/// go of them, so both are put on the list again.
-pub(super) async fn join_upgraded(
+/// Joins the two halves of an upgrade once both have switched. The records of both connections end when the HTTP library lets go
+/// of them, so both are put on the list again before it does: no change of trust finds them missing.
+pub(super) fn join_upgraded(
     context: Arc<ListenerContext>,
-    accepted: Arc<Live>,
+    accepted: &Arc<Live>,
     permit: Permit,
-    caller: OnUpgrade,
-    upstream: OnUpgrade,
+    [caller, upstream]: [OnUpgrade; 2],
     lease: Lease,
     mut record: Box<ExchangeRecord>,
 ) {
-    let again = |live: &Live| {
-        let peer = live.peer.clone();
-        context.connections.register(
-            &context.name,
-            live.direction,
-            live.peer_address.clone(),
-            peer,
-            context.timeouts.idle,
-            None,
-        )
-    };
-    let (caller_registration, upstream_registration) = (again(&accepted), again(lease.live()));
-    let lives = [caller_registration.live(), upstream_registration.live()];
-    let (mut caller, mut upstream) = match tokio::try_join!(caller, upstream) {
-        Ok((caller, upstream)) => (TokioIo::new(caller), TokioIo::new(upstream)),
-        Err(error) => {
-            debug!(listener = &*context.name, %error, "an upgrade failed");
-            return;
-        }
-    };
-    let carried = Carried::default();
-    let end = tunnel::<TokioIo<Upgraded>, TokioIo<Upgraded>>(permit, &mut caller, &mut upstream, lives, &carried).await;
-    debug!(listener = &*context.name, %end, "an upgraded connection ended");
-    record.add_response_bytes(carried.to_caller());
-    record.count_request_bytes(Some(Arc::new(AtomicU64::new(carried.to_upstream()))));
-    record.complete();
+    let registrations = [accepted, lease.live()].map(|live| register_again(&context, live));
+    tokio::spawn(async move {
+        let _lease = lease;
+        let lives = registrations.each_ref().map(Registration::live);
+        let (mut caller, mut upstream) = match tokio::try_join!(caller, upstream) {
+            Ok((caller, upstream)) => (TokioIo::new(caller), TokioIo::new(upstream)),
+            Err(error) => {
+                debug!(listener = &*context.name, %error, "an upgrade failed");
+                return;
+            }
+        };
+        let carried = Carried::default();
+        let end = tunnel(permit, &mut caller, &mut upstream, lives, &carried).await;
+        debug!(listener = &*context.name, %end, "an upgraded connection ended");
+        record.add_response_bytes(carried.to_caller());
+        record.add_request_bytes(carried.to_upstream());
+        record.complete();
+    });
+}
+
+/// Puts a connection on the list again, as far on its way out as it was.
+fn register_again(context: &ListenerContext, live: &Live) -> Registration {
+    let (address, peer, idle) = (live.peer_address.clone(), live.peer.clone(), context.timeouts.idle);
+    let again = context.connections.register(&context.name, live.direction, address, peer, idle, None);
+    if let Some(reason) = live.reason() {
+        again.live().end(live.phase(), reason);
+    }
+    again
 }
 
 /// A stream whose bytes are counted. Those delivered keep both connections from being idle.

@@ -39,6 +39,9 @@ pub struct Acceptor {
     min_version: TlsVersion,
 }
 
+/// Why a handshake failed, and the connection where the peer may still have our last words to read.
+pub type FailedHandshake = (HandshakeError, Option<Stream>);
+
 /// Material made ready for an [`Acceptor`].
 #[derive(Debug)]
 pub struct PreparedServer(Arc<ServerConfig>);
@@ -73,11 +76,7 @@ impl Acceptor {
     ///
     /// # Errors
     /// Why it failed. The peer has been sent the fitting alert, which it may still have to read where the stream comes back.
-    pub async fn accept(
-        &self,
-        stream: Stream,
-        deadline: Duration,
-    ) -> Result<(TlsServerStream, Peer), (HandshakeError, Option<Stream>)> {
+    pub async fn accept(&self, stream: Stream, deadline: Duration) -> Result<(TlsServerStream, Peer), FailedHandshake> {
         let verdict = VerdictCell::default();
         let handshake = VERDICT.scope(verdict.clone(), self.handshake(stream));
         let Ok(outcome) = tokio::time::timeout(deadline, handshake).await else {

@@ -10,7 +10,7 @@ mod peer;
 mod settings;
 mod verifier;
 
-pub use accept::{Acceptor, PreparedServer, TlsServerStream};
+pub use accept::{Acceptor, FailedHandshake, PreparedServer, TlsServerStream};
 pub use connect::{Alpn, Connector, PreparedClient, TlsClientStream};
 pub use error::HandshakeError;
 pub use peer::Peer;

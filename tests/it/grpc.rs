@@ -1,7 +1,6 @@
 //! gRPC through two sidecars, with a real client and a real service.
 
 use std::process::Command;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
@@ -113,12 +112,12 @@ fn a_failure_after_messages_keeps_its_code_message_and_metadata() {
 fn a_cancelled_call_ends_at_the_service() {
     for hop in ["auto", "http1", "http2"] {
         let mesh = mesh(hop);
-        let hangs = Arc::new(std::sync::Mutex::new(&mesh.service.hangs));
+        let hangs = &mesh.service.hangs;
         block_on(async {
             let mut client = client(mesh.entry()).await;
             let call = client.unary(Request::new(Bytes::new()), path("/test.Echo/Hang"), Raw);
             let started = async {
-                while hangs.lock().unwrap().try_recv().is_err() {
+                while hangs.try_recv().is_err() {
                     tokio::task::yield_now().await;
                 }
             };
@@ -129,7 +128,7 @@ fn a_cancelled_call_ends_at_the_service() {
             // The runtime has to run on for the client to say so.
             let told = async {
                 loop {
-                    if let Ok(told) = hangs.lock().unwrap().try_recv() {
+                    if let Ok(told) = hangs.try_recv() {
                         return told;
                     }
                     tokio::task::yield_now().await;

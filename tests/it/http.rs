@@ -269,12 +269,11 @@ fn identities_that_a_caller_claims_never_reach_the_service() {
         for side in ["outbound", "inbound"] {
             let path = format!("/{side}/{number}");
             let request = format!("GET {path} HTTP/1.1\r\nHost: ads\r\n{claim}\r\nConnection: close\r\n\r\n");
-            match side {
-                "outbound" => raw(mesh.entry(), request.as_bytes()),
-                _ => {
-                    let config = client_config(&mesh.pki, Some(&mesh.caller), HTTP1);
-                    talk(connect(mesh.tls(), "adservice", config).unwrap(), request.as_bytes())
-                }
+            if side == "outbound" {
+                raw(mesh.entry(), request.as_bytes())
+            } else {
+                let config = client_config(&mesh.pki, Some(&mesh.caller), HTTP1);
+                talk(connect(mesh.tls(), "adservice", config).unwrap(), request.as_bytes())
             };
             let arrived = mesh.service.wait_for(&path);
             assert_eq!(arrived.header("x-mantlet-peer"), [mesh.caller.spiffe.as_str()], "{}", arrived.head);

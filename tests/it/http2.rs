@@ -21,16 +21,13 @@ fn ask_both(mesh: &Mesh<RawService>, name: &str, fields: &[(&str, &str)], body: 
         let fields: Vec<(&str, String)> =
             fields.iter().map(|(name, value)| (*name, value.replace("/PATH", &path))).collect();
         let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let end = match side {
-            "outbound" => {
-                let stream = TcpStream::connect(mesh.entry()).unwrap();
-                stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                Frames::open(stream).ask(&fields, body)
-            }
-            _ => {
-                let config = client_config(&mesh.pki, Some(&mesh.caller), HTTP2);
-                Frames::open(connect(mesh.tls(), "adservice", config).unwrap()).ask(&fields, body)
-            }
+        let end = if side == "outbound" {
+            let stream = TcpStream::connect(mesh.entry()).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            Frames::open(stream).ask(&fields, body)
+        } else {
+            let config = client_config(&mesh.pki, Some(&mesh.caller), HTTP2);
+            Frames::open(connect(mesh.tls(), "adservice", config).unwrap()).ask(&fields, body)
         };
         (path, end)
     })

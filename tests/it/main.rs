@@ -1,6 +1,9 @@
 //! What mantlet promises, tested from outside: one file for each topic.
 
+#![allow(clippy::unwrap_used, reason = "a test that meets the unexpected stops there")]
+
 mod admin;
+mod attacks;
 mod ca;
 mod cert;
 mod check;
@@ -11,11 +14,13 @@ mod http2;
 mod identity;
 mod interop;
 mod limits;
+mod load;
 mod proxy_protocol;
 mod reload;
 mod security;
 mod shutdown;
 mod smuggling;
+mod status;
 mod streaming;
 mod support;
 mod tcp;

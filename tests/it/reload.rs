@@ -361,10 +361,11 @@ fn a_handshake_that_began_before_the_revocation_does_not_let_the_revoked_in() {
     let (mut socket, mut connection, last) = handshake_but_the_last_bytes(&gate);
     revoke(&gate);
     socket.write_all(&last).unwrap();
-    // The handshake was judged by the old CRL and ends well; the connection is judged again.
+    // The handshake was judged by the old CRL and ends well; its peer is judged again before anything is served.
     let mut stream = rustls::Stream::new(&mut connection, &mut socket);
     assert!(ended(&mut stream));
-    assert_cut(&gate.sidecar, "inbound", &gate.caller);
+    let event = gate.sidecar.wait_for("refusal", |event| event["message"] == "peer refused");
+    assert_eq!((&event["reason"], &event["peer.serial"]), (&"revoked".into(), &gate.caller.serial_hex().into()));
 }
 
 /// A handshake that lacks but the end of the client's last flight, which holds its certificate.

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use crate::support::mesh::Mesh;
-use crate::support::raw_service::RawService;
+use crate::support::raw_service::{RawRequest, RawService};
 use crate::support::service::raw;
 use crate::support::tls_client::{HTTP1, client_config, connect, talk};
 
@@ -35,12 +35,11 @@ fn assert_outcomes(attacks: &[(&str, Outcome)]) {
         for side in ["outbound", "inbound"] {
             let path = format!("/{side}/{number}");
             let bytes = format!("{}{PROBE}", attack.replace("/PATH", &path));
-            let answer = match side {
-                "outbound" => raw(mesh.entry(), bytes.as_bytes()),
-                _ => {
-                    let config = client_config(&mesh.pki, Some(&mesh.caller), HTTP1);
-                    talk(connect(mesh.tls(), "adservice", config).unwrap(), bytes.as_bytes())
-                }
+            let answer = if side == "outbound" {
+                raw(mesh.entry(), bytes.as_bytes())
+            } else {
+                let config = client_config(&mesh.pki, Some(&mesh.caller), HTTP1);
+                talk(connect(mesh.tls(), "adservice", config).unwrap(), bytes.as_bytes())
             };
             let found = outcome(&mesh.service, &path, &answer);
             let expected = match expected {
@@ -230,7 +229,7 @@ fn a_fragment_never_reaches_the_service_and_a_double_slash_stays() {
         ask(target);
     }
     let requests = mesh.service.requests();
-    let paths: Vec<&str> = requests.iter().map(|request| request.path()).collect();
+    let paths: Vec<&str> = requests.iter().map(RawRequest::path).collect();
     assert_eq!(paths, ["/a", "//host/b", "/c?x=//y", "/d/../e", "/%2e%2e/f", "/g%00"]);
     assert!(
         requests.iter().all(|request| request.header("host") == ["ads"] && request.defect().is_none()),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::support::mesh::Mesh;
 use crate::support::service::get;
-use crate::support::sidecar::PATIENCE;
+use crate::support::sidecar::{PATIENCE, Sidecar};
 
 const MIB: usize = 1024 * 1024;
 /// A body that would show in memory if any part of it were kept.
@@ -24,7 +24,7 @@ fn large_bodies_leave_memory_flat_in_both_directions() {
         let mesh = Mesh::with("", &format!("hop = \"{hop}\""), "");
         assert_eq!(get(mesh.entry(), "/bytes/100000").0, 200);
         let sidecars = [&mesh.inbound, &mesh.outbound];
-        let before = sidecars.map(|sidecar| sidecar.resident_kib());
+        let before = sidecars.map(Sidecar::resident_kib);
         let url = |path: &str| format!("http://{}{path}", mesh.entry());
         let download = Command::new("curl")
             .args(["-sS", "-o", "/dev/null", "-w", "%{size_download}", &url(&format!("/bytes/{LARGE}"))])

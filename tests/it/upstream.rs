@@ -167,8 +167,16 @@ fn an_answer_that_does_not_come_in_time_is_a_504() {
     // Nothing is ever accepted: the kernel connects, and no answer comes.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
-    let mesh = Mesh::around((), address, "", "", "[timeouts]\nresponse_header = \"100ms\"");
-    let (status, body) = get(mesh.entry(), "/");
+    let pki = crate::support::pki::Pki::new();
+    let gateway = pki.issue("gateway");
+    let ads = pki.issue("adservice");
+    // Only the inbound side has a limit, so that a slow hop does not use it up.
+    let limit = "[timeouts]\nresponse_header = \"100ms\"";
+    let inbound = crate::support::mesh::inbound(&pki, &ads, address, &[&gateway.spiffe], "", limit);
+    let inbound = crate::support::sidecar::Sidecar::start(&inbound);
+    let outbound = crate::support::mesh::outbound(&pki, &gateway, inbound.address("ads"), &ads.spiffe, "", "");
+    let outbound = crate::support::sidecar::Sidecar::start(&outbound);
+    let (status, body) = get(outbound.address("ads"), "/");
     assert_eq!(status, 504, "{body}");
     assert!(body.contains("http_response_timeout"), "{body}");
     // A request that was given up is not tried again elsewhere.

@@ -13,7 +13,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::net::{Endpoint, Host, Stream};
 use crate::proxy::ProxyError;
+use crate::proxy::connections::{Held, Registration};
 use crate::tls::{Alpn, Connector, HandshakeError, Peer, TlsClientStream};
+use crate::x509::Usage;
 
 use super::{Target, Upstream};
 
@@ -26,19 +28,50 @@ pub enum UpstreamStream {
     Tls(Box<TlsClientStream>),
 }
 
-/// A new connection, and who is at its other end where that was proved.
-pub(in crate::proxy) struct Connected {
-    pub(in crate::proxy) stream: UpstreamStream,
-    pub(in crate::proxy) peer: Option<Arc<Peer>>,
-    pub(in crate::proxy) address: String,
+/// A connection on the list of live ones.
+type Registered = (UpstreamStream, Registration);
+
+struct Connected {
+    stream: UpstreamStream,
+    peer: Option<Arc<Peer>>,
+    address: String,
 }
 
 impl Upstream {
-    /// Connects. The local service is offered no ALPN.
+    /// Connects and puts the connection on the list of live ones. The local service is offered no ALPN.
     ///
     /// # Errors
     /// Why not.
-    pub(in crate::proxy) async fn connect(&self, alpn: Alpn) -> Result<Connected, ProxyError> {
+    pub(in crate::proxy) async fn connect(&self, alpn: Alpn, idle_limit: Duration) -> Result<Registered, ProxyError> {
+        self.connect_holding(None, alpn, idle_limit).await
+    }
+
+    /// The same, with a place that the connection holds.
+    pub(super) async fn connect_holding(
+        &self,
+        held: Option<Held>,
+        alpn: Alpn,
+        idle_limit: Duration,
+    ) -> Result<Registered, ProxyError> {
+        let trust = self.trust.load_full();
+        let Connected { stream, peer, address } = self.connect_to_target(alpn).await?;
+        let registration = self.connections.register(
+            &self.listener,
+            self.direction(),
+            address.clone(),
+            peer.clone(),
+            idle_limit,
+            held,
+        );
+        // Registered first: a change of trust from here on finds it on the list.
+        let verdict = peer.map_or(Ok(()), |peer| peer.verify_again(&trust, &self.trust.load(), Usage::Server));
+        match verdict {
+            Ok(()) => Ok((stream, registration)),
+            Err(refusal) => Err(ProxyError::Tls { address, source: HandshakeError::Refused(refusal) }),
+        }
+    }
+
+    async fn connect_to_target(&self, alpn: Alpn) -> Result<Connected, ProxyError> {
         match &self.target {
             Target::Service { address, .. } => {
                 let limit = self.timeouts.connect;

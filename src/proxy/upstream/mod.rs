@@ -8,9 +8,14 @@ mod send;
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
+use arc_swap::ArcSwap;
+
 use crate::config::{AppProtocol, Hop, Limits, Timeouts};
 use crate::net::{Address, Endpoint};
 use crate::tls::Connector;
+use crate::x509::TrustMaterial;
 
 use super::connections::{Connections, Direction};
 use super::listener::ListenerContext;
@@ -30,7 +35,10 @@ pub struct Upstream {
     listener: Arc<str>,
     metrics: Arc<ListenerMetrics>,
     pools: Vec<Pool>,
+    /// Places for pooled connections.
+    places: Arc<Semaphore>,
     connections: Arc<Connections>,
+    trust: Arc<ArcSwap<TrustMaterial>>,
     limits: Limits,
     timeouts: Timeouts,
 }
@@ -68,8 +76,10 @@ impl Upstream {
             address: address.into(),
             listener: Arc::clone(&context.name),
             metrics: Arc::clone(&context.metrics),
+            places: Arc::new(Semaphore::new(context.limits.max_upstream)),
             pools: (0..workers).map(|_| Pool::default()).collect(),
             connections: Arc::clone(&context.connections),
+            trust: Arc::clone(&context.trust),
             limits: context.limits.clone(),
             timeouts: context.timeouts.clone(),
         }

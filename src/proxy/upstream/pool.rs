@@ -13,11 +13,11 @@ use tracing::debug;
 
 use crate::proxy::ProxyError;
 use crate::proxy::body::RequestBody;
-use crate::proxy::connections::{InFlight, Live, Phase, Registration};
+use crate::proxy::connections::{Held, InFlight, Live, Phase, Registration};
 use crate::proxy::watched::Severable;
 use crate::tls::Alpn;
 
-use super::connect::{Connected, UpstreamStream};
+use super::connect::UpstreamStream;
 use super::{Target, Upstream};
 
 /// How much of one answer a peer may send ahead of us, and of all answers on one connection.
@@ -99,9 +99,11 @@ impl Upstream {
             return self.lease_http2(worker, wanted, fresh).await;
         }
         let idle = || if fresh { None } else { lock(&pool.http1).pop() };
-        while let Some(mut idle) = idle() {
+        while let Some(idle) = idle() {
             let in_flight = idle.live.begin();
-            if idle.live.phase() == Phase::Open && idle.sender.ready().await.is_ok() {
+            // One that is not ready still carries the body of a request that was answered early. Whoever waited for it would wait
+            // for that request's caller.
+            if idle.live.phase() == Phase::Open && idle.sender.is_ready() {
                 return Ok(self.leased(worker, Leased::Http1(idle.sender), in_flight, true));
             }
         }
@@ -114,7 +116,11 @@ impl Upstream {
         if !fresh && let Some((sender, in_flight)) = pool.http2_with_room(self.limits.max_streams) {
             return Ok(self.leased(worker, Leased::Http2(sender), in_flight, true));
         }
-        let _connecting = pool.connecting.lock().await;
+        // Those who wait for a peer that does not answer wait no longer than the one who connects.
+        let limit = self.timeouts.connect + self.timeouts.handshake;
+        let Ok(_connecting) = tokio::time::timeout(limit, pool.connecting.lock()).await else {
+            return Err(ProxyError::ConnectTimeout { address: self.address.to_string(), limit });
+        };
         // Whoever waited may find that the connection made meanwhile has room.
         if let Some((sender, in_flight)) = pool.http2_with_room(self.limits.max_streams) {
             return Ok(self.leased(worker, Leased::Http2(sender), in_flight, true));
@@ -128,23 +134,19 @@ impl Upstream {
     }
 
     async fn new_connection(self: &Arc<Self>, worker: usize, wanted: Wanted, alpn: Alpn) -> Result<Lease, ProxyError> {
-        let connected = self.connect(alpn).await?;
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| ProxyError::TooManyConnections {
+            address: self.address.to_string(),
+            limit: self.limits.max_upstream,
+        })?;
+        let held = Held { place, open: None };
+        let (stream, registration) = self.connect_holding(Some(held), alpn, self.timeouts.upstream_idle).await?;
         let speaks_http2 = match self.target {
             Target::Service { .. } => wanted == Wanted::Http2,
-            Target::Peer { .. } => connected.stream.agreed_on_http2(),
+            Target::Peer { .. } => stream.agreed_on_http2(),
         };
         if wanted == Wanted::Either {
             self.pools[worker].declined_http2.store(!speaks_http2, Ordering::Relaxed);
         }
-        let Connected { stream, peer, address } = connected;
-        let registration = self.connections.register(
-            &self.listener,
-            self.direction(),
-            address,
-            peer,
-            self.timeouts.upstream_idle,
-            None,
-        );
         let in_flight = registration.live().begin();
         let connection = if speaks_http2 {
             Leased::Http2(self.start_http2(worker, stream, registration).await?)
@@ -162,6 +164,7 @@ impl Upstream {
         let (sender, connection) = http1::Builder::new()
             .max_headers(self.limits.max_headers)
             .max_header_size(self.limits.max_header_bytes)
+            .max_buf_size(self.limits.http1_buffer())
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|source| self.no_answer(source))?;

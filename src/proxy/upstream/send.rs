@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, COOKIE, HOST, TE};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, request};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::TrySendError;
 
 use crate::config::{AppProtocol, Hop};
@@ -145,6 +145,7 @@ impl Lease {
         match &mut self.connection {
             Leased::Http1(sender) => {
                 write_as_http1(&mut head, intent);
+                announce_body(&mut head, &body);
                 sender.try_send_request(Request::from_parts(head, body)).await.map_err(Box::new)
             }
             Leased::Http2(sender) => {
@@ -183,10 +184,18 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
+/// Says that a body follows whose length is unknown. The HTTP library assumes none for methods that rarely have one.
+fn announce_body(head: &mut request::Parts, body: &RequestBody) {
+    if !body.is_empty() && body.size_hint().exact().is_none() && !head.headers.contains_key(CONTENT_LENGTH) {
+        head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
 /// Pseudo-header fields in place of `Host` (RFC 9113 section 8.3.1).
 fn write_as_http2(head: &mut request::Parts) {
     head.version = Version::HTTP_2;
     head.headers.remove(http::header::CONNECTION);
+    head.headers.remove(TRANSFER_ENCODING);
     let host = head.headers.remove(HOST);
     if head.uri.authority().is_some() {
         return;

@@ -1,0 +1,378 @@
+//! What hostile peers, services and files try, beyond what the other topics send.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::support::exchange::KeptAlive;
+use crate::support::gate::{Gate, NAME};
+use crate::support::h2_frames::{
+    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, get, literal, preface, put, read, read_until,
+};
+use crate::support::mesh::{inbound, outbound};
+use crate::support::pki::{Issued, Pki};
+use crate::support::raw_service::{RawRequest, RawService, Then, ok};
+use crate::support::sidecar::{PATIENCE, Sidecar};
+use crate::support::tls_client::{HTTP1, HTTP2, TlsClient, client_config, connect};
+
+/// A sidecar before a service of the test's own, and the one caller it allows.
+struct Door {
+    pki: Pki,
+    caller: Issued,
+    sidecar: Sidecar,
+    service: RawService,
+}
+
+impl Door {
+    fn before(service: RawService) -> Self {
+        let pki = Pki::new();
+        let (own, caller) = (pki.issue(NAME), pki.issue("gateway"));
+        // With one worker there is one pool, so that what one caller leaves behind is what the next one finds.
+        let text =
+            inbound(&pki, &own, service.address, &[&caller.spiffe], "", "").replace("workers = 2", "workers = 1");
+        let sidecar = Sidecar::start(&text);
+        Self { pki, caller, sidecar, service }
+    }
+
+    fn open(&self, alpn: &[&[u8]]) -> TlsClient {
+        connect(self.sidecar.address("ads"), NAME, client_config(&self.pki, Some(&self.caller), alpn)).unwrap()
+    }
+}
+
+// What one caller does to another
+
+/// A service that answers each request once its header section is there, and reads on in the meantime.
+fn eager_service() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let mut seen = Vec::new();
+                let mut buffer = [0; 4096];
+                while let Ok(count) = stream.read(&mut buffer)
+                    && count > 0
+                {
+                    seen.extend_from_slice(&buffer[..count]);
+                    while let Some(end) = seen.windows(4).position(|four| four == b"\r\n\r\n") {
+                        seen.drain(..end + 4);
+                        let _ = stream.write_all(&ok("early"));
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn an_upload_that_stalls_after_its_answer_does_not_stall_the_next_caller() {
+    let pki = Pki::new();
+    let (own, caller) = (pki.issue(NAME), pki.issue("gateway"));
+    let text = inbound(&pki, &own, eager_service(), &[&caller.spiffe], "", "").replace("workers = 2", "workers = 1");
+    let sidecar = Sidecar::start(&text);
+    let open = || connect(sidecar.address("ads"), NAME, client_config(&pki, Some(&caller), HTTP1)).unwrap();
+    let mut hostile = KeptAlive::new(open());
+    hostile.send("POST /upload HTTP/1.1\r\nHost: ads\r\nContent-Length: 1000\r\n\r\nten bytes.").unwrap();
+    assert_eq!(hostile.answer().unwrap().status, 200);
+    let stream = open();
+    stream.sock.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let answer = KeptAlive::new(stream).get("/victim");
+    assert_eq!(answer.expect("an answer in time").status, 200);
+}
+
+#[test]
+fn what_a_service_sends_beyond_its_answer_never_answers_another_request() {
+    for surplus in ["HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged", "x", "\r\n"] {
+        let service = RawService::answering(move |request| {
+            let mut answer = ok("true");
+            if request.path() == "/first" {
+                answer.extend_from_slice(surplus.as_bytes());
+            }
+            Then::Answer(answer)
+        });
+        let door = Door::before(service);
+        for _ in 0..10 {
+            let first = KeptAlive::new(door.open(HTTP1)).get("/first").unwrap();
+            assert_eq!(first.body, "true");
+            let next = KeptAlive::new(door.open(HTTP1)).get("/next").unwrap();
+            assert_eq!((next.status, &*next.body), (200, "true"), "{surplus:?}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_with_no_body_by_rule_is_not_followed_by_one_for_another() {
+    for (method, head) in [
+        ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n"),
+        ("GET", "HTTP/1.1 204 No Content\r\nContent-Length: 6\r\n\r\n"),
+        ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 6\r\n\r\n"),
+    ] {
+        let service = RawService::answering(move |request| match request.path() {
+            "/first" => Then::Answer(format!("{head}forged").into_bytes()),
+            _ => Then::Answer(ok("true")),
+        });
+        let door = Door::before(service);
+        let mut kept = KeptAlive::new(door.open(HTTP1));
+        kept.send(&format!("{method} /first HTTP/1.1\r\nHost: ads\r\n\r\n")).unwrap();
+        let first = kept.head().unwrap();
+        assert!(!first.contains("forged"), "{first}");
+        let next = KeptAlive::new(door.open(HTTP1)).get("/next").unwrap();
+        assert_eq!((next.status, &*next.body), (200, "true"), "{method} {head}");
+    }
+}
+
+// Targets and names over HTTP/2
+
+/// The header block of a request with these pseudo-header fields and fields.
+fn block(method: &str, path: &str, fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = literal(b":method", method.as_bytes());
+    block.push(0x87);
+    block.extend(literal(b":path", path.as_bytes()));
+    block.extend(literal(b":authority", b"adservice"));
+    for (name, value) in fields {
+        block.extend(literal(name.as_bytes(), value.as_bytes()));
+    }
+    block
+}
+
+/// Sends a header block and a body on a connection of its own, and waits for the answer or the reset.
+fn ask_in_http2(door: &Door, block: &[u8], body: Option<&[u8]>) -> u8 {
+    let mut stream = door.open(HTTP2);
+    let mut bytes = preface();
+    put(&mut bytes, HEADERS, END_HEADERS | if body.is_none() { END_STREAM } else { 0 }, 1, block);
+    if let Some(body) = body {
+        put(&mut bytes, DATA, END_STREAM, 1, body);
+    }
+    stream.write_all(&bytes).unwrap();
+    stream.flush().unwrap();
+    loop {
+        match read(&mut stream) {
+            Ok(frame) if matches!(frame.kind, HEADERS | RST_STREAM | GOAWAY) => return frame.kind,
+            Ok(_) => {}
+            Err(_) => return GOAWAY,
+        }
+    }
+}
+
+#[test]
+fn a_path_of_http2_never_becomes_another_form_of_target() {
+    let door = Door::before(RawService::start());
+    for path in [
+        "http://users/admin",
+        "users:80",
+        "@users/admin",
+        "admin",
+        "?admin",
+        "*",
+        ":80/admin",
+        "\\\\users\\admin",
+        "a b",
+        "/a b",
+        "/\u{9b}",
+    ] {
+        ask_in_http2(&door, &block("GET", path, &[]), None);
+    }
+    ask_in_http2(&door, &block("OPTIONS", "*", &[]), None);
+    ask_in_http2(&door, &block("GET", "/plain", &[]), None);
+    let requests = door.service.requests();
+    let odd: Vec<&str> = requests.iter().map(RawRequest::path).filter(|path| !path.starts_with('/')).collect();
+    assert_eq!(odd, ["*"], "{requests:?}");
+    assert!(requests.iter().all(|request| request.path() != "*" || request.method() == "OPTIONS"));
+    assert!(requests.iter().any(|request| request.path() == "/plain"));
+}
+
+#[test]
+fn lengths_of_http2_that_lie_leave_nothing_for_the_next_request() {
+    let door = Door::before(RawService::start());
+    let smuggled = b"GET /smuggled HTTP/1.1\r\nHost: ads\r\n\r\n";
+    let cases: [(&[(&str, &str)], Option<&[u8]>); 7] = [
+        (&[("content-length", "5")], None),
+        (&[("content-length", "0")], Some(smuggled)),
+        (&[("content-length", "3")], Some(smuggled)),
+        (&[("content-length", "300")], Some(smuggled)),
+        (&[("content-length", "5"), ("content-length", "6")], Some(b"hello")),
+        (&[("transfer-encoding", "chunked")], Some(b"0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: ads\r\n\r\n")),
+        (&[("x", "y\r\ncontent-length: 0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: ads")], Some(b"")),
+    ];
+    for method in ["POST", "GET", "HEAD"] {
+        for (fields, body) in cases {
+            ask_in_http2(&door, &block(method, "/attack", fields), body);
+            let mut kept = KeptAlive::new(door.open(HTTP1));
+            assert_eq!(kept.get("/next").unwrap().status, 200);
+        }
+    }
+    let requests = door.service.requests();
+    assert!(requests.iter().all(|request| request.path() != "/smuggled"), "{requests:?}");
+    assert!(requests.iter().all(|request| request.defect().is_none()), "{requests:?}");
+}
+
+#[test]
+fn a_body_of_unknown_length_is_not_lost_whatever_the_method() {
+    let door = Door::before(RawService::start());
+    for method in ["GET", "HEAD", "DELETE", "POST"] {
+        let path = format!("/{method}");
+        ask_in_http2(&door, &block(method, &path, &[]), Some(b"hello"));
+        assert_eq!(door.service.wait_for(&path).body, b"hello", "{method}");
+    }
+}
+
+#[test]
+fn an_identity_header_is_removed_whatever_separates_its_words() {
+    let door = Door::before(RawService::start());
+    let names = [
+        "x.mantlet.peer",
+        "x-mantlet.peer",
+        "x~mantlet~peer",
+        "x!mantlet!peer",
+        "x_mantlet-peer",
+        "x|mantlet|peer",
+        "client.cert",
+        "client.cert.chain",
+        "x.forwarded.client.cert",
+        "x+mantlet+peer",
+    ];
+    let fields: Vec<(&str, &str)> = names.iter().map(|name| (*name, "spiffe://fleamarket.internal/admin")).collect();
+    ask_in_http2(&door, &block("GET", "/names", &fields), None);
+    let request = door.service.wait_for("/names");
+    assert!(!request.head.contains("admin"), "{}", request.head);
+    assert_eq!(request.header("x-mantlet-peer"), [&*door.caller.spiffe]);
+}
+
+// Withdrawn trust
+
+#[test]
+fn a_revoked_caller_that_hears_the_farewell_gets_nothing_more_served() {
+    let gate = Gate::with("", "[revocation]\nsources = [CRL]\n");
+    let mut stream = gate.open(&gate.caller, HTTP2);
+    let mut bytes = preface();
+    put(&mut bytes, HEADERS, END_STREAM | END_HEADERS, 1, &get("/"));
+    stream.write_all(&bytes).unwrap();
+    stream.flush().unwrap();
+    read_until(&mut stream, HEADERS).unwrap();
+    gate.pki.revoke(&[&gate.caller]);
+    read_until(&mut stream, GOAWAY).expect("a farewell");
+    let mut more = Vec::new();
+    put(&mut more, HEADERS, END_STREAM | END_HEADERS, 3, &get("/after"));
+    let _ = stream.write_all(&more).and_then(|()| stream.flush());
+    loop {
+        match read(&mut stream) {
+            Ok(frame) => assert!(frame.kind != HEADERS || frame.stream != 3, "answered after it was cut: {frame:x?}"),
+            Err(_) => break,
+        }
+    }
+}
+
+/// A handshake that lacks but the end of the client's last flight, which holds its certificate.
+fn handshake_but_the_last_bytes(gate: &Gate) -> (TcpStream, rustls::ClientConnection, Vec<u8>) {
+    let config = std::sync::Arc::new(client_config(&gate.pki, Some(&gate.caller), HTTP1));
+    let name = rustls_pki_types::ServerName::try_from(NAME).unwrap();
+    let mut connection = rustls::ClientConnection::new(config, name).unwrap();
+    let mut socket = TcpStream::connect(gate.address()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    connection.write_tls(&mut socket).unwrap();
+    while connection.is_handshaking() {
+        connection.read_tls(&mut socket).unwrap();
+        connection.process_new_packets().unwrap();
+    }
+    let mut flight = Vec::new();
+    while connection.wants_write() {
+        connection.write_tls(&mut flight).unwrap();
+    }
+    let last = flight.split_off(flight.len() - 8);
+    socket.write_all(&flight).unwrap();
+    (socket, connection, last)
+}
+
+fn revoke(gate: &Gate) {
+    let seen = gate.sidecar.events().len();
+    gate.pki.revoke(&[&gate.caller]);
+    gate.sidecar.wait_from(seen, "reload", |event| event["message"] == "reloaded");
+}
+
+#[test]
+fn a_handshake_that_began_before_the_revocation_gets_no_request_served() {
+    let gate = Gate::with("", "[revocation]\nsources = [CRL]\n[timeouts]\nrequest_header = \"1h\"\ndrain = \"1h\"\n");
+    let (mut socket, mut connection, last) = handshake_but_the_last_bytes(&gate);
+    revoke(&gate);
+    socket.write_all(&last).unwrap();
+    let mut stream = rustls::Stream::new(&mut connection, &mut socket);
+    let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: ads\r\n\r\n").and_then(|()| stream.flush());
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[test]
+fn a_second_reload_with_shorter_timeouts_does_not_let_an_old_handshake_off() {
+    let tables = "[revocation]\nsources = [CRL]\n[timeouts]\nhandshake = \"1m\"\n";
+    let gate = Gate::with("", tables);
+    let (mut socket, mut connection, last) = handshake_but_the_last_bytes(&gate);
+    revoke(&gate);
+    let text = std::fs::read_to_string(&gate.sidecar.config).unwrap();
+    let short = text.replace("handshake = \"1m\"", "handshake = \"1ms\"");
+    gate.sidecar.reconfigure(&short);
+    gate.sidecar.reconfigure(&format!("{short}\n"));
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_millis(1600) {
+        gate.sidecar.status();
+    }
+    socket.write_all(&last).unwrap();
+    let mut stream = rustls::Stream::new(&mut connection, &mut socket);
+    stream.sock.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    let end = stream.read(&mut [0; 64]);
+    assert!(!matches!(&end, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock), "it stays: {end:?}");
+}
+
+// Places and time
+
+#[test]
+fn idle_sockets_that_wait_for_a_handshake_are_gone_when_one_handshake_would_have_timed_out() {
+    let tables = "[limits]\nmax_handshakes = 1\n[timeouts]\nhandshake = \"300ms\"\n";
+    let gate = Gate::with("", tables);
+    let began = Instant::now();
+    let idle: Vec<TcpStream> = (0..20).map(|_| TcpStream::connect(gate.address()).unwrap()).collect();
+    for mut stream in idle {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert!(matches!(stream.read(&mut [0; 1]), Ok(0) | Err(_)));
+    }
+    assert!(began.elapsed() < Duration::from_secs(2), "it took {:?}", began.elapsed());
+}
+
+#[test]
+fn requests_to_a_peer_that_never_finishes_a_handshake_do_not_wait_for_one_another() {
+    let (pki, silent) = (Pki::new(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let caller = pki.issue("gateway");
+    let timeouts = "[timeouts]\nhandshake = \"200ms\"\nconnect = \"200ms\"\n";
+    let text = outbound(&pki, &caller, silent.local_addr().unwrap(), "spiffe://fleamarket.internal/ads", "", timeouts);
+    let sidecar = Sidecar::start(&text.replace("workers = 2", "workers = 1"));
+    let began = Instant::now();
+    let waiting: Vec<_> = (0..20)
+        .map(|_| {
+            let address = sidecar.address("ads");
+            std::thread::spawn(move || KeptAlive::new(TcpStream::connect(address).unwrap()).get("/").unwrap().status)
+        })
+        .collect();
+    let answers: Vec<u16> = waiting.into_iter().map(|thread| thread.join().unwrap()).collect();
+    assert!(answers.iter().all(|status| *status == 504), "{answers:?}");
+    assert!(began.elapsed() < Duration::from_millis(1500), "it took {:?}", began.elapsed());
+}
+
+// Files
+
+#[test]
+fn a_pipe_in_place_of_a_crl_stops_nothing() {
+    let gate = Gate::with("", "[revocation]\nsources = [CRL]\n");
+    let crl = gate.pki.folder.path().join("ca.crl");
+    let seen = gate.sidecar.events().len();
+    std::fs::remove_file(&crl).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&crl).status().unwrap().success());
+    let event = gate.sidecar.wait_from(seen, "refusal", |event| {
+        event["error"].as_str().is_some_and(|error| error.contains("regular file"))
+    });
+    assert_eq!(event["level"], "WARN", "{event}");
+    // The task that reads files also ends connections and takes up changes.
+    std::fs::remove_file(&crl).unwrap();
+    gate.pki.revoke(&[&gate.caller]);
+    gate.sidecar.wait_from(seen, "reload", |event| event["message"] == "reloaded");
+}

@@ -88,13 +88,13 @@ impl Figures {
     fn encode_connections(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let live = self.connections.list();
         let count = |direction: Direction| {
-            let connections = live.iter().filter(|live| live.direction == direction).count();
+            let connections = live.iter().filter(|live| live.peer.is_some() && live.direction == direction).count();
             ([("direction", direction.label().to_owned())], as_f64(connections))
         };
         encode_gauges(
             encoder,
             "mantlet_live_connections",
-            "Live connections, by direction",
+            "Live connections with peers, by direction",
             None,
             [count(Direction::Inbound), count(Direction::Outbound)],
         )

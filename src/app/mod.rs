@@ -26,7 +26,7 @@ use crate::net::{Address, BindError, Listener, Workers};
 use crate::proxy::connections::Connections;
 use crate::proxy::metrics::ProxyMetrics;
 use crate::proxy::refusals::Refusals;
-use crate::x509::{MaterialProblem, MaterialSources, TrustMaterial};
+use crate::x509::{self, MaterialProblem, MaterialSources, TrustMaterial};
 
 use files::WatchedFiles;
 use listeners::Listeners;
@@ -208,7 +208,15 @@ pub fn run(file: &Path, config: Config) -> Result<(), AppError> {
         // Files are noted before they are read, and signals are caught before anything runs, so that none is missed.
         let (files, signals) = (WatchedFiles::new(&config), Signals::new()?);
         let app = App::start(config)?;
-        info!(config = %file.display(), version = env!("CARGO_PKG_VERSION"), "started");
+        let own = app.material.own.as_ref();
+        info!(
+            config = %file.display(),
+            version = env!("CARGO_PKG_VERSION"),
+            identity = own.map(|own| display(&own.names)),
+            serial = own.map(|own| display(&own.serial)),
+            not_after = own.map(|own| display(x509::Instant(own.not_after))),
+            "started"
+        );
         app.run(files, signals).await;
         Ok(())
     })

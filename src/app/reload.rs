@@ -16,7 +16,7 @@ use crate::net::{Address, Listener};
 use crate::policy::AccessRequest;
 use crate::proxy::Shared;
 use crate::proxy::connections::{Direction, EndReason, Live, Phase};
-use crate::x509::{MaterialSources, Refusal, RefusalReason, TrustMaterial, Usage, VerifiedPath};
+use crate::x509::{self, MaterialSources, Refusal, RefusalReason, TrustMaterial, Usage, VerifiedPath};
 
 use super::files::WatchedFiles;
 use super::listeners::{Bound, Making};
@@ -34,7 +34,13 @@ impl App {
             Ok(()) => {
                 files.watch(&self.config);
                 self.state.reload.succeeded();
-                info!(cause, "reloaded");
+                let own = self.material.own.as_ref();
+                info!(
+                    cause,
+                    serial = own.map(|own| display(&own.serial)),
+                    not_after = own.map(|own| display(x509::Instant(own.not_after))),
+                    "reloaded"
+                );
             }
             Err(error) => {
                 files.try_again();

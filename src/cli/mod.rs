@@ -49,13 +49,41 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => completions::execute(args),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("mantlet: {error:#}");
+        for line in format!("{error:#}").lines() {
+            eprintln!("mantlet: {line}");
+        }
         ExitCode::from(exit_code::FAILED)
     })
+}
+
+/// The two largest units of a time span, such as `1d 3h`.
+fn time_span(seconds: u64) -> String {
+    const UNITS: [(u64, char); 4] = [(86_400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
+    let first = UNITS.iter().position(|(size, _)| seconds >= *size).unwrap_or(UNITS.len() - 1);
+    let (size, name) = UNITS[first];
+    let (whole, rest) = (seconds / size, seconds % size);
+    match UNITS.get(first + 1) {
+        // Hours are no news about what lasts for months.
+        Some((finer, finer_name)) if rest >= *finer && seconds < 30 * 86_400 => {
+            format!("{whole}{name} {}{finer_name}", rest / finer)
+        }
+        _ => format!("{whole}{name}"),
+    }
 }
 
 /// Exit codes that all subcommands share.
 mod exit_code {
     /// The question was answered with no, or the work failed.
     pub(super) const FAILED: u8 = 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_shows_its_two_largest_units() {
+        let shown = [0, 59, 61, 3600, 86_399, 86_400, 90_061, 400 * 86_400 + 7200].map(time_span);
+        assert_eq!(shown, ["0s", "59s", "1m 1s", "1h", "23h 59m", "1d", "1d 1h", "400d"]);
+    }
 }

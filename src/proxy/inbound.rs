@@ -21,6 +21,7 @@ use super::http_connection::{self, HttpVersion};
 use super::http_exchange::Route;
 use super::listener::ListenerContext;
 use super::proxy_protocol;
+use super::record::milliseconds;
 use super::tcp_tunnel::{self, Carried, TunnelEnd};
 use super::upstream::Upstream;
 
@@ -217,7 +218,7 @@ impl ListenerContext {
             peer.issuer = certificate.map(|certificate| certificate.issuer.as_str()),
             peer.address = live.peer_address,
             connection = live.id,
-            duration_ms = duration.as_secs_f64() * 1000.0,
+            duration_ms = milliseconds(duration),
             request_bytes = carried.to_upstream(),
             response_bytes = carried.to_caller(),
             upstream,

@@ -94,7 +94,11 @@ impl ProxyMetrics {
             retries: Family::default(),
         };
         let registry = registry.sub_registry_with_prefix("mantlet");
-        registry.register("requests", "Requests answered, by status code", metrics.requests.clone());
+        registry.register(
+            "requests",
+            "Requests, by status code; 499 where the caller was gone before an answer",
+            metrics.requests.clone(),
+        );
         registry.register_with_unit(
             "request_duration",
             "Time from the end of a request's header section to the last byte of its answer",

@@ -1,7 +1,7 @@
 //! The record of one exchange: counted and, by option, logged exactly once, at its end, however it ends.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode};
@@ -45,6 +45,11 @@ enum Outcome {
     UpstreamBroke,
 }
 
+/// Stands for an answer that was never given, because the caller was gone or cut off before.
+fn unanswered() -> StatusCode {
+    StatusCode::from_u16(499).expect("three digits are a status")
+}
+
 impl ExchangeRecord {
     /// Begins the record of a request.
     pub(super) fn begin(context: &Arc<ListenerContext>, in_flight: InFlight, head: &http::request::Parts) -> Self {
@@ -62,7 +67,7 @@ impl ExchangeRecord {
             in_flight,
             started: Instant::now(),
             logged,
-            status: StatusCode::INTERNAL_SERVER_ERROR,
+            status: unanswered(),
             upload: None,
             request_bytes: 0,
             response_bytes: 0,
@@ -118,6 +123,12 @@ impl ExchangeRecord {
     }
 }
 
+/// A duration to the microsecond, so that a log shows no digits that are only noise.
+#[expect(clippy::cast_precision_loss, reason = "exact for centuries")]
+pub(super) fn milliseconds(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
+}
+
 impl Drop for ExchangeRecord {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
@@ -159,7 +170,7 @@ impl Drop for ExchangeRecord {
             method = logged.method.as_str(),
             path = logged.path.as_ref().map(PathAndQuery::path),
             status = self.status.as_u16(),
-            duration_ms = duration.as_secs_f64() * 1000.0,
+            duration_ms = milliseconds(duration),
             request_bytes,
             response_bytes = self.response_bytes,
             upstream = logged.upstream.as_deref(),

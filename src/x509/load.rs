@@ -189,21 +189,20 @@ impl Loader {
     }
 
     fn own(&mut self, path: &Path, key_path: Option<&Path>) -> Option<Own> {
-        let blocks = self.blocks(MaterialPart::Certificate, path)?;
         let before = self.problems.len();
-        let chain = self.certificates(MaterialPart::Certificate, path, &blocks);
+        let blocks = self.blocks(MaterialPart::Certificate, path);
+        let chain = blocks.as_ref().map(|blocks| self.certificates(MaterialPart::Certificate, path, blocks));
         let is_whole = self.problems.len() == before;
-        let key = match key_path {
-            Some(key_path) => {
+        let key = match (key_path, &blocks) {
+            (Some(key_path), _) => {
                 let part = MaterialPart::PrivateKey;
                 let blocks = self.blocks(part, key_path);
                 blocks.and_then(|blocks| self.key(part, key_path, &blocks))
             }
-            None => self.key(MaterialPart::Certificate, path, &blocks),
+            (None, Some(blocks)) => self.key(MaterialPart::Certificate, path, blocks),
+            (None, None) => None,
         };
-        if !is_whole {
-            return None;
-        }
+        let chain = chain.filter(|_| is_whole)?;
         let part = if key_path.is_some() { MaterialPart::PrivateKey } else { MaterialPart::Certificate };
         let ders = chain.iter().map(|known| known.der.clone()).collect();
         let credential =

@@ -295,7 +295,9 @@ fn metrics_are_openmetrics_with_expiry_crl_reload_build_and_process_figures() {
     admin.run(Running { own: Some(own), crls: vec![crl("CN=ca", ends)], ..running() });
     let _live = [
         admin.connection(Direction::Inbound, Some(peer("gateway", 9))),
-        admin.connection(Direction::Outbound, None),
+        admin.connection(Direction::Inbound, None),
+        admin.connection(Direction::Outbound, Some(peer("users", 10))),
+        admin.connection(Direction::Outbound, Some(peer("users", 10))),
         admin.connection(Direction::Outbound, None),
     ];
 

@@ -142,7 +142,7 @@ fn a_good_file_is_summed_up() {
     assert_eq!(code, Some(0), "{text}");
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[0].starts_with("identity  spiffe://fm/ads, ends on 20"), "{text}");
-    assert!(lines[0].ends_with("Z, in 1day 23h"), "{text}");
+    assert!(lines[0].ends_with("Z, in 1d 23h"), "{text}");
     assert!(text.contains("\nanchor    CN=fm CA,"), "{text}");
     assert!(text.contains("\nCRL       CN=fm CA,"), "{text}");
     let rest = "\
@@ -196,6 +196,17 @@ fn certificates_are_judged_although_a_listener_is_wrong() {
     let found = problems(&report);
     assert!(found.iter().any(|(message, text)| message.contains("expired") && text == "\"ads.pem\""), "{found:?}");
     assert!(found.iter().any(|(message, text)| message.contains("admin.listen") && text == "\"nowhere\""), "{found:?}");
+}
+
+#[test]
+fn a_missing_certificate_and_a_missing_key_are_both_told_of() {
+    let folder = Folder::new();
+    folder.configure("\"ads.pem\"", "\"no.pem\"");
+    folder.configure("\"ads.key\"", "\"no.key\"");
+    let (code, report) = folder.check_json(&[]);
+    assert_eq!(code, Some(1));
+    let found: Vec<String> = problems(&report).into_iter().map(|(_, text)| text).collect();
+    assert_eq!(found, ["\"no.pem\"", "\"no.key\""]);
 }
 
 #[test]

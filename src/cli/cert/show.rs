@@ -3,10 +3,11 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
+use crate::cli::time_span;
 use crate::x509::{CertificateDetails, CertificateFile, Instant};
 
 use super::{info_json, print, print_json, unusable};
@@ -130,40 +131,31 @@ fn rows(details: &CertificateDetails, now: SystemTime) -> Vec<(&'static str, Str
     rows
 }
 
-/// Where the present stands to the validity, in the largest unit that is at least two.
+/// Where the present stands to the validity.
 fn remaining(not_before: SystemTime, not_after: SystemTime, now: SystemTime) -> String {
     if let Ok(ahead) = not_before.duration_since(now)
         && !ahead.is_zero()
     {
-        return format!("becomes valid in {}", coarse(ahead));
+        return format!("becomes valid in {}", time_span(ahead.as_secs()));
     }
     match not_after.duration_since(now) {
-        Ok(left) => format!("expires in {}", coarse(left)),
-        Err(past) => format!("expired {} ago", coarse(past.duration())),
+        Ok(left) => format!("expires in {}", time_span(left.as_secs())),
+        Err(past) => format!("expired {} ago", time_span(past.duration().as_secs())),
     }
-}
-
-fn coarse(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let units = [(86_400, "days"), (3_600, "hours"), (60, "minutes")];
-    units
-        .iter()
-        .find(|(size, _)| seconds >= 2 * size)
-        .map_or_else(|| format!("{seconds} seconds"), |(size, name)| format!("{} {name}", seconds / size))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
 
     #[test]
-    fn validity_is_told_in_the_largest_fitting_unit() {
+    fn validity_is_told_as_the_time_left() {
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
-        assert_eq!(remaining(at(0), at(3 * 86_400), at(0)), "expires in 3 days");
-        assert_eq!(remaining(at(0), at(86_400), at(0)), "expires in 24 hours");
-        assert_eq!(remaining(at(0), at(100), at(220)), "expired 2 minutes ago");
-        assert_eq!(remaining(at(90), at(1000), at(0)), "becomes valid in 90 seconds");
+        assert_eq!(remaining(at(0), at(3 * 86_400), at(0)), "expires in 3d");
+        assert_eq!(remaining(at(0), at(86_400), at(0)), "expires in 1d");
+        assert_eq!(remaining(at(0), at(100), at(220)), "expired 2m ago");
+        assert_eq!(remaining(at(90), at(1000), at(0)), "becomes valid in 1m 30s");
     }
 }

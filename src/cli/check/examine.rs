@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use crate::cli::time_span;
 use crate::config::{Config, Inspection, MaterialSections, Problem, Problems};
 use crate::x509::{Instant, MaterialPart, MaterialProblem, MaterialSources, TrustMaterial};
 
@@ -86,7 +87,7 @@ fn ends_within(
                 "{thing} ends on {}, {}: expected it to last for {} or longer",
                 Instant(end),
                 span_of_time(now, end),
-                humantime::format_duration(within),
+                time_span(within.as_secs()),
             );
             Problem::error(span, message, remedy)
         })

@@ -1,10 +1,11 @@
 //! What was found, as text and as JSON.
 
 use std::fmt::Write;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
+use crate::cli::time_span;
 use crate::config::{Config, Inbound, Outbound, Problem, Problems};
 use crate::identity::PeerPattern;
 use crate::x509::{CertificateInfo, Instant, TrustMaterial};
@@ -89,15 +90,11 @@ impl Outcome {
     }
 }
 
-/// `in 3days 2h`, `41m ago`: to the two largest units.
+/// `in 3d 2h`, `41m ago`: to the two largest units.
 pub(super) fn span_of_time(now: SystemTime, then: SystemTime) -> String {
-    let coarse = |span: Duration| {
-        let text = humantime::format_duration(Duration::from_secs(span.as_secs())).to_string();
-        text.split(' ').take(2).collect::<Vec<_>>().join(" ")
-    };
     match then.duration_since(now) {
-        Ok(ahead) => format!("in {}", coarse(ahead)),
-        Err(past) => format!("{} ago", coarse(past.duration())),
+        Ok(ahead) => format!("in {}", time_span(ahead.as_secs())),
+        Err(past) => format!("{} ago", time_span(past.duration().as_secs())),
     }
 }
 

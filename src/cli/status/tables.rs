@@ -5,6 +5,7 @@ use std::fmt::{self, Write as _};
 use crate::admin::{
     CertificateEntry, CrlEntry, Document, ListenerEntry, PeerEntry, RefusalEntry, ReloadEntry, RevocationEntry,
 };
+use crate::cli::time_span;
 
 /// How many refusals and peers are shown; JSON has them all.
 const MAX_REFUSALS: usize = 10;
@@ -32,7 +33,7 @@ pub(in crate::cli) fn printable(text: &str) -> String {
 
 fn head(document: &Document) -> String {
     let state = if document.readiness.ready { "ready" } else { "NOT READY" };
-    let uptime = span(document.uptime_seconds);
+    let uptime = time_span(document.uptime_seconds);
     let mut text = Text::default();
     text.line(format_args!(
         "mantlet {} ({}), {state}, up {uptime} since {}",
@@ -109,10 +110,14 @@ fn refusals(refusals: &[RefusalEntry]) -> String {
     if refusals.is_empty() {
         text.line(format_args!("  none"));
     }
-    for refusal in &refusals[refusals.len().saturating_sub(MAX_REFUSALS)..] {
+    let alike: Vec<_> = refusals.chunk_by(is_the_same_again).collect();
+    for alike in &alike[alike.len().saturating_sub(MAX_REFUSALS)..] {
+        let [.., refusal] = alike else { continue };
         let who = refusal.peer.as_deref().or(refusal.subject.as_deref()).unwrap_or("no certificate");
+        let times =
+            if alike.len() > 1 { format!(", {} times since {}", alike.len(), alike[0].time) } else { String::new() };
         text.line(format_args!(
-            "  {}  {} ({}) from {} ({who})",
+            "  {}  {} ({}) from {} ({who}){times}",
             refusal.time, refusal.listener, refusal.direction, refusal.peer_address
         ));
         if let (Some(subject), Some(serial), Some(issuer)) = (&refusal.subject, &refusal.serial, &refusal.issuer) {
@@ -122,6 +127,15 @@ fn refusals(refusals: &[RefusalEntry]) -> String {
         text.line(format_args!("    hint    {}", refusal.hint));
     }
     text.0
+}
+
+/// A peer that tries again and again would push every other refusal off the screen.
+fn is_the_same_again(one: &RefusalEntry, next: &RefusalEntry) -> bool {
+    let what = |entry: &RefusalEntry| {
+        let host = entry.peer_address.rsplit_once(':').map_or(&*entry.peer_address, |(host, _)| host).to_owned();
+        (host, entry.listener.clone(), entry.direction.clone(), entry.serial.clone(), entry.detail.clone())
+    };
+    what(one) == what(next)
 }
 
 fn reload(reload: &ReloadEntry) -> String {
@@ -138,27 +152,15 @@ fn reload(reload: &ReloadEntry) -> String {
 
 fn expiry(certificate: &CertificateEntry) -> String {
     match certificate.expires_in_seconds {
-        left @ 0.. => format!("expires in {}", span(left.unsigned_abs())),
-        over => format!("EXPIRED {} ago", span(over.unsigned_abs())),
+        left @ 0.. => format!("expires in {}", time_span(left.unsigned_abs())),
+        over => format!("EXPIRED {} ago", time_span(over.unsigned_abs())),
     }
 }
 
 fn due(crl: &CrlEntry) -> String {
     match crl.next_update_in_seconds {
-        left @ 0.. => format!("in {}", span(left.unsigned_abs())),
-        over => format!("OVERDUE by {}", span(over.unsigned_abs())),
-    }
-}
-
-/// The two largest units of a time span, such as `1d 3h`.
-fn span(seconds: u64) -> String {
-    const UNITS: [(u64, char); 4] = [(86_400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
-    let first = UNITS.iter().position(|(size, _)| seconds >= *size).unwrap_or(UNITS.len() - 1);
-    let (size, name) = UNITS[first];
-    let (whole, rest) = (seconds / size, seconds % size);
-    match UNITS.get(first + 1) {
-        Some((finer, finer_name)) if rest >= *finer => format!("{whole}{name} {}{finer_name}", rest / finer),
-        _ => format!("{whole}{name}"),
+        left @ 0.. => format!("in {}", time_span(left.unsigned_abs())),
+        over => format!("OVERDUE by {}", time_span(over.unsigned_abs())),
     }
 }
 
@@ -205,12 +207,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_span_shows_its_two_largest_units() {
-        let shown = [0, 59, 61, 3600, 86_399, 86_400, 90_061, 400 * 86_400].map(span);
-        assert_eq!(shown, ["0s", "59s", "1m 1s", "1h", "23h 59m", "1d", "1d 1h", "400d"]);
-    }
-
-    #[test]
     fn every_section_shows_what_an_operator_needs() {
         let document = serde_json::from_value(serde_json::json!({
             "version": "0.1.0", "commit": "abc", "started": "2026-01-01T00:00:00Z", "uptime_seconds": 3700,
@@ -241,6 +237,27 @@ mod tests {
             },
         }));
         insta::assert_snapshot!(render(&document.expect("a document")));
+    }
+
+    #[test]
+    fn a_refusal_that_repeats_itself_is_shown_once() {
+        let refusal = |time: &str, port: u16, detail: &str| -> RefusalEntry {
+            let entry = serde_json::json!({
+                "time": time, "listener": "ads", "direction": "inbound", "peer_address": format!("10.0.0.7:{port}"),
+                "reason": "no_certificate", "detail": detail, "hint": "give it one", "peer": null, "subject": null,
+                "serial": null, "issuer": null,
+            });
+            serde_json::from_value(entry).expect("an entry")
+        };
+        let shown = refusals(&[refusal("t1", 1, "none"), refusal("t2", 2, "none"), refusal("t3", 3, "other")]);
+        let heads: Vec<_> = shown.lines().filter(|line| line.contains("from")).collect();
+        assert_eq!(
+            heads,
+            [
+                "  t2  ads (inbound) from 10.0.0.7:2 (no certificate), 2 times since t1",
+                "  t3  ads (inbound) from 10.0.0.7:3 (no certificate)",
+            ]
+        );
     }
 
     fn certificate(name: &str, expires_in_seconds: i64) -> serde_json::Value {

@@ -146,7 +146,8 @@ impl TableReader<'_, '_, '_> {
         let thing = self.thing(key);
         let DeValue::Array(array) = value.get_ref() else {
             let message = format!("{thing} is {}: expected a list of strings", described(value));
-            self.error(Some(value.span()), message, format!("write {key} = [\"...\"]"));
+            let meant = value.get_ref().as_str().unwrap_or("...");
+            self.error(Some(value.span()), message, format!("write {key} = [{meant:?}]"));
             return None;
         };
         let mut found: Vec<Located<T>> = Vec::new();
@@ -193,7 +194,13 @@ impl TableReader<'_, '_, '_> {
         let span = value.span();
         let DeValue::String(text) = value.get_ref() else {
             let message = format!("{thing} {verb} {}: expected a string", described(value));
-            self.error(Some(span), message, "write one value in quotes");
+            let remedy = match value.get_ref() {
+                DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) => {
+                    format!("write {:?}, in quotes", described(value))
+                }
+                _ => "write one value in quotes".to_owned(),
+            };
+            self.error(Some(span), message, remedy);
             return None;
         };
         match expand(text, self.reading.environment) {

@@ -201,8 +201,7 @@ fn certificates_are_judged_although_a_listener_is_wrong() {
 #[test]
 fn a_missing_certificate_and_a_missing_key_are_both_told_of() {
     let folder = Folder::new();
-    folder.configure("\"ads.pem\"", "\"no.pem\"");
-    folder.configure("\"ads.key\"", "\"no.key\"");
+    folder.configure("\"ads.pem\"\nprivate_key = \"ads.key\"", "\"no.pem\"\nprivate_key = \"no.key\"");
     let (code, report) = folder.check_json(&[]);
     assert_eq!(code, Some(1));
     let found: Vec<String> = problems(&report).into_iter().map(|(_, text)| text).collect();

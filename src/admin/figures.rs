@@ -14,7 +14,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Unit;
 
-use crate::proxy::connections::{Connections, Direction};
+use crate::proxy::Direction;
+use crate::proxy::connections::Connections;
 use crate::x509::CertificateInfo;
 
 use super::{COMMIT, ReloadStatus, Running, VERSION};

@@ -14,8 +14,9 @@ use crate::admin::Running;
 use crate::config::Config;
 use crate::net::{Address, Listener};
 use crate::policy::AccessRequest;
+use crate::proxy::Direction;
 use crate::proxy::Shared;
-use crate::proxy::connections::{Direction, EndReason, Live, Phase};
+use crate::proxy::connections::{EndReason, Live, Phase};
 use crate::x509::{self, MaterialSources, Refusal, RefusalReason, TrustMaterial, Usage, VerifiedPath};
 
 use super::files::WatchedFiles;

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use crate::proxy::connections::{Direction, EndReason, Live, Phase};
+use crate::proxy::Direction;
+use crate::proxy::connections::{EndReason, Live, Phase};
 
 use super::{App, Signals};
 

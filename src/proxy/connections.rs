@@ -11,6 +11,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use crate::config::Timeouts;
 use crate::tls::Peer;
 
+use super::direction::Direction;
 use super::metrics::OpenConnection;
 
 /// How long a draining connection has to be quiet before it is taken for unused. A request that its peer sent just before it
@@ -22,15 +23,6 @@ const EXPIRY_MARGIN: Duration = Duration::from_secs(10);
 const MAX_CANCELLED: u64 = 500;
 /// How often cancelled requests are counted up, however often the connections are swept.
 const RESET_WINDOW: Duration = Duration::from_secs(1);
-
-/// Which way a connection goes, seen from the local service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// Towards the local service.
-    Inbound,
-    /// Away from it.
-    Outbound,
-}
 
 /// How far a connection is on its way out. It only ever moves down this list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -385,16 +377,6 @@ impl Registration {
 impl Drop for Registration {
     fn drop(&mut self) {
         self.connections.shard(self.live.id).remove(&self.live.id);
-    }
-}
-
-impl Direction {
-    /// Its name in logs and metrics.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Inbound => "inbound",
-            Self::Outbound => "outbound",
-        }
     }
 }
 

@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::policy::{Denial, Rule};
 use crate::tls::HandshakeError;
 
-use super::connections::Direction;
+use super::direction::Direction;
 
 /// Why an exchange failed.
 #[derive(Debug, Error)]

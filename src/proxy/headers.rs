@@ -24,7 +24,7 @@ pub(super) const PEER: HeaderName = HeaderName::from_static("x-mantlet-peer");
 const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const OWN_PREFIX: &str = "x-mantlet-";
@@ -219,10 +219,11 @@ pub(super) fn take_expectation(headers: &mut HeaderMap) {
     headers.remove(EXPECT);
 }
 
-/// Passes a trace on or begins one (W3C Trace Context section 3.2).
+/// Passes a trace on or begins one (W3C Trace Context section 3.2). A trace that begins here is marked as sampled: a service
+/// that follows its caller would otherwise drop what it records of it.
 pub(super) fn ensure_trace(headers: &mut HeaderMap) {
     if !headers.contains_key(&TRACEPARENT) {
-        let trace = format!("00-{:032x}-{:016x}-00", fastrand::u128(1..), fastrand::u64(1..));
+        let trace = format!("00-{:032x}-{:016x}-01", fastrand::u128(1..), fastrand::u64(1..));
         headers.insert(TRACEPARENT, HeaderValue::try_from(trace).expect("hexadecimal digits are a header value"));
     }
 }

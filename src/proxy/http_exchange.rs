@@ -13,12 +13,14 @@ use tracing::debug;
 
 use crate::policy::{Denial, Permit};
 
-use super::body::{RequestBody, ResponseBody};
-use super::connections::{Direction, EndReason, Live, Phase};
+use super::connections::{EndReason, Live, Phase};
+use super::direction::Direction;
 use super::error::ProxyError;
 use super::headers::{self, IdentityHeaders, Intent};
 use super::listener::ListenerContext;
 use super::record::ExchangeRecord;
+use super::request_body::RequestBody;
+use super::response_body::ResponseBody;
 use super::tcp_tunnel;
 use super::upstream::{Answer, Upstream};
 
@@ -48,9 +50,10 @@ pub(super) async fn exchange(
         // The connection says goodbye and is dropped in a moment, and this with it. Nothing more is served on it.
         std::future::pending::<()>().await;
     }
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let caller =
         Caller { version: head.version, is_grpc: head.headers.get(CONTENT_TYPE).is_some_and(headers::is_grpc_type) };
+    headers::ensure_trace(&mut head.headers);
     let mut record = Box::new(ExchangeRecord::begin(&context, in_flight, &head));
     let (body, upload) = RequestBody::new(body);
     record.watch_upload(upload);
@@ -92,7 +95,6 @@ async fn forward(
     headers::strip(&mut head.headers);
     headers::take_expectation(&mut head.headers);
     route.identity.set(&mut head.headers);
-    headers::ensure_trace(&mut head.headers);
     let upgrade = match (intent, protocol) {
         (Intent::Upgrade, Some(protocol)) => {
             head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));

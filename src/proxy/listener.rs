@@ -10,7 +10,8 @@ use crate::net::PeerAddress;
 use crate::tls::Peer;
 use crate::x509::TrustMaterial;
 
-use super::connections::{Connections, Direction, Held, Registration};
+use super::connections::{Connections, Held, Registration};
+use super::direction::Direction;
 use super::metrics::ListenerMetrics;
 use super::refusals::Refusals;
 

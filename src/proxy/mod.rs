@@ -11,7 +11,7 @@ pub mod outbound;
 pub mod refusals;
 pub mod upstream;
 
-mod body;
+mod direction;
 mod error;
 mod headers;
 mod http_connection;
@@ -19,8 +19,11 @@ mod http_exchange;
 mod listener;
 mod proxy_protocol;
 mod record;
+mod request_body;
+mod response_body;
 mod tcp_tunnel;
 mod watched;
 
+pub use direction::Direction;
 pub use error::ProxyError;
 pub use listener::{ListenerContext, Shared};

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::uri::PathAndQuery;
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use tracing::info;
 
-use super::body::Upload;
-use super::connections::{Direction, InFlight, Live};
+use super::connections::{InFlight, Live};
+use super::direction::Direction;
+use super::headers::TRACEPARENT;
 use super::listener::ListenerContext;
+use super::request_body::Upload;
 use super::upstream::Lease;
 
 /// One exchange in progress. Dropping it before [`ExchangeRecord::complete`] records that it was cut short.
@@ -32,6 +34,7 @@ pub(super) struct ExchangeRecord {
 struct Logged {
     method: Method,
     path: Option<PathAndQuery>,
+    traceparent: Option<HeaderValue>,
     reason: Option<&'static str>,
     upstream: Option<Arc<str>>,
     /// The connection to the upstream, whose other end is the peer of an outbound exchange.
@@ -57,6 +60,7 @@ impl ExchangeRecord {
             Box::new(Logged {
                 method: head.method.clone(),
                 path: head.uri.path_and_query().cloned(),
+                traceparent: head.headers.get(TRACEPARENT).cloned(),
                 reason: None,
                 upstream: None,
                 upstream_live: None,
@@ -169,6 +173,7 @@ impl Drop for ExchangeRecord {
             connection = caller.id,
             method = logged.method.as_str(),
             path = logged.path.as_ref().map(PathAndQuery::path),
+            traceparent = logged.traceparent.as_ref().and_then(|trace| trace.to_str().ok()),
             status = self.status.as_u16(),
             duration_ms = milliseconds(duration),
             request_bytes,

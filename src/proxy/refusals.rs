@@ -10,7 +10,7 @@ use crate::policy::Denial;
 use crate::tls::{HandshakeError, Peer};
 use crate::x509::CertificateInfo;
 
-use super::connections::Direction;
+use super::direction::Direction;
 use super::error::ProxyError;
 use super::listener::ListenerContext;
 

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use mantlet::admin::{AdminState, ListenerStatus, Running, serve};
 use mantlet::identity::PeerIdentity;
 use mantlet::net::{Address, Listener};
-use mantlet::proxy::connections::{Connections, Direction, EndReason, Phase, Registration};
+use mantlet::proxy::Direction;
+use mantlet::proxy::connections::{Connections, EndReason, Phase, Registration};
 use mantlet::proxy::refusals::Refusals;
 use mantlet::tls::Peer;
 use mantlet::x509::{CertificateInfo, CrlInfo, VerifiedPath};
@@ -581,7 +582,7 @@ fn other_program(answer: &'static [u8]) -> (SocketAddr, JoinHandle<()>) {
         if answer.is_empty() {
             stream.read_to_end(&mut request).expect("the client gives up");
         } else {
-            stream.read(&mut [0; 4096]).expect("a request");
+            assert!(stream.read(&mut [0; 4096]).expect("a request") > 0);
             stream.write_all(answer).expect("takes the answer");
             stream.shutdown(Shutdown::Write).expect("closes");
             let _ = stream.read_to_end(&mut request);

@@ -1,6 +1,8 @@
 //! What mantlet promises, tested from outside: one file for each topic.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected stops there")]
+#![allow(clippy::similar_names, reason = "caller and callee are what they are")]
+#![allow(clippy::type_complexity, reason = "a table of cases is easier to read than its type")]
 
 mod admin;
 mod attacks;

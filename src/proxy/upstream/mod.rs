@@ -17,7 +17,8 @@ use crate::net::{Address, Endpoint};
 use crate::tls::Connector;
 use crate::x509::TrustMaterial;
 
-use super::connections::{Connections, Direction};
+use super::connections::Connections;
+use super::direction::Direction;
 use super::listener::ListenerContext;
 use super::metrics::ListenerMetrics;
 

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::proxy::ProxyError;
-use crate::proxy::body::RequestBody;
 use crate::proxy::connections::{Held, InFlight, Live, Phase, Registration};
+use crate::proxy::request_body::RequestBody;
 use crate::proxy::watched::Severable;
 use crate::tls::Alpn;
 

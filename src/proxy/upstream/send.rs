@@ -11,8 +11,8 @@ use hyper::client::conn::TrySendError;
 use crate::config::{AppProtocol, Hop};
 use crate::policy::Permit;
 use crate::proxy::ProxyError;
-use crate::proxy::body::RequestBody;
 use crate::proxy::headers::Intent;
+use crate::proxy::request_body::RequestBody;
 
 use super::pool::{Lease, Leased, Wanted};
 use super::{Target, Upstream};

@@ -125,9 +125,9 @@ impl Issued {
 
     /// The serial number as mantlet prints it.
     pub(crate) fn serial_hex(&self) -> String {
-        let hex: String = self.serial.as_ref().iter().map(|octet| format!("{octet:02x}")).collect();
-        let trimmed = hex.trim_start_matches('0');
-        if trimmed.len() % 2 == 1 { format!("0{trimmed}") } else { trimmed.to_owned() }
+        let octets = self.serial.as_ref();
+        let first = octets.iter().position(|octet| *octet != 0).unwrap();
+        mantlet::x509::SerialNumber::from_der_content(&octets[first..]).to_string()
     }
 }
 

@@ -39,10 +39,10 @@ struct Lines {
 /// `[identity]` and `[trust]` for an issued certificate.
 pub(crate) fn identity(pki: &Pki, issued: &Issued) -> String {
     format!(
-        "[identity]\ncertificate = {:?}\nprivate_key = {:?}\n[trust]\nanchors = [{:?}]\n",
-        issued.certificate,
-        issued.key,
-        pki.anchors()
+        "[identity]\ncertificate = \"{}\"\nprivate_key = \"{}\"\n[trust]\nanchors = [\"{}\"]\n",
+        issued.certificate.display(),
+        issued.key.display(),
+        pki.anchors().display()
     )
 }
 

@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 seconds=${SECONDS_EACH:-30}
-max_growth_kib=${MAX_GROWTH_KIB:-8192}
+max_growth_kib=${MAX_GROWTH_KIB:-16384}
 connections=${CONNECTIONS:-64}
 
 for program in wrk h2load nginx curl; do

@@ -70,6 +70,9 @@ pub(super) async fn serve<S, R>(
                 .initial_connection_window_size(CONNECTION_WINDOW)
                 .max_send_buf_size(SEND_BUFFER)
                 .max_concurrent_streams(limits.max_streams)
+                // A peer's sidecar takes back at once whatever a client of its own had in flight. That is no attack, and ending the
+                // connection would fail the requests of others; `Connections` judges resets over time.
+                .max_pending_accept_reset_streams(limits.max_streams as usize * 2)
                 .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
                 .serve_connection(TokioIo::new(stream), service);
             run(connection, http2::Connection::graceful_shutdown, Phase::Draining, &registration).await

@@ -7,6 +7,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Log, LogFormat};
 
+/// What a peer did is told by our own events, in our own terms. A directive of the operator overrides these.
+const QUIET_LIBRARIES: &str = "h2=error,hyper=error,rustls=error,tokio_rustls=error";
+
 /// Why the log cannot be started.
 #[derive(Debug, Error)]
 pub enum LoggingError {
@@ -28,8 +31,8 @@ pub enum LoggingError {
 /// # Errors
 /// [`LoggingError`]
 pub fn start_logging(log: &Log) -> Result<(), LoggingError> {
-    let filter =
-        EnvFilter::try_new(&log.level).map_err(|source| LoggingError::Level { level: log.level.clone(), source })?;
+    let filter = EnvFilter::try_new(format!("{QUIET_LIBRARIES},{}", log.level))
+        .map_err(|source| LoggingError::Level { level: log.level.clone(), source })?;
     let is_terminal = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
     let started = match log.format {

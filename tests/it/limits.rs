@@ -260,6 +260,23 @@ fn streams_that_are_reset_while_they_are_served_end_the_connection() {
 }
 
 #[test]
+fn a_caller_that_takes_many_requests_back_at_once_keeps_its_connection() {
+    let gate = Gate::with("", "");
+    withstands(&gate, |stream| {
+        stream.write_all(&preface()).unwrap();
+        // As a sidecar does whose own client went away with all that it had asked for.
+        let mut burst = Vec::new();
+        for id in (1..400).step_by(2) {
+            put(&mut burst, HEADERS, END_STREAM | END_HEADERS, id, &h2_frames::get("/"));
+            put(&mut burst, RST_STREAM, 0, id, &8_u32.to_be_bytes());
+        }
+        put(&mut burst, HEADERS, END_STREAM | END_HEADERS, 401, &h2_frames::get("/"));
+        stream.write_all(&burst).unwrap();
+        while read_until(stream, HEADERS).unwrap().stream != 401 {}
+    });
+}
+
+#[test]
 fn floods_of_pings_and_settings_leave_memory_bounded() {
     for (kind, payload) in [(PING, &[7; 8][..]), (SETTINGS, &[0, 4, 0, 1, 0, 0][..])] {
         let gate = Gate::with("", "");

@@ -31,7 +31,7 @@ pub enum LoggingError {
 /// # Errors
 /// [`LoggingError`]
 pub fn start_logging(log: &Log) -> Result<(), LoggingError> {
-    let filter = EnvFilter::try_new(format!("{QUIET_LIBRARIES},{}", log.level))
+    let filter = EnvFilter::try_new(directives(&log.level))
         .map_err(|source| LoggingError::Level { level: log.level.clone(), source })?;
     let is_terminal = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
@@ -41,4 +41,10 @@ pub fn start_logging(log: &Log) -> Result<(), LoggingError> {
         LogFormat::Auto | LogFormat::Text => builder.with_ansi(is_terminal).try_init(),
     };
     started.map_err(|_| LoggingError::Started)
+}
+
+/// The operator's directives, with quiet libraries unless all of the log is to be verbose.
+fn directives(level: &str) -> String {
+    let is_verbose = level.split(',').any(|directive| matches!(directive.trim(), "debug" | "trace"));
+    if is_verbose { level.to_owned() } else { format!("{QUIET_LIBRARIES},{level}") }
 }

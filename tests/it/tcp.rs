@@ -145,7 +145,7 @@ fn two_hundred_tunnels_at_once_do_not_mix() {
 
 #[test]
 fn a_tunnel_without_traffic_is_closed() {
-    let mesh = mesh_with(&format!("{ACCESS}[timeouts]\nidle = \"100ms\"\n"));
+    let mesh = mesh_with(&format!("{ACCESS}[timeouts]\nidle = \"1s\"\n"));
     let (mut client, mut service) = tunnel(&mesh);
     assert_eq!(rest(&mut client), b"");
     assert_eq!(rest(&mut service), b"");
@@ -155,7 +155,7 @@ fn a_tunnel_without_traffic_is_closed() {
 
 #[test]
 fn a_tunnel_whose_reader_has_stopped_is_reset_rather_than_ended_short() {
-    let mesh = mesh_with(&format!("{ACCESS}[timeouts]\nidle = \"100ms\"\n"));
+    let mesh = mesh_with(&format!("{ACCESS}[timeouts]\nidle = \"1s\"\n"));
     let (client, mut service) = tunnel(&mesh);
     // The client reads nothing, so that in the end nothing more moves and bytes are left on the way.
     let chunk = vec![7; 64 * 1024];

@@ -258,7 +258,7 @@ fn a_handshake_that_never_finishes_is_ended_in_time() {
     for first in [&b""[..], &[0x16, 3, 1, 1, 0]] {
         let began = std::time::Instant::now();
         assert_eq!(raw(gate.address(), first), "");
-        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     }
     let labels = HashMap::from([("outcome", "failed"), ("reason", "handshake_timeout")]);
     gate.sidecar.wait_for_metric("mantlet_tls_handshakes_total", &labels, 2.0);

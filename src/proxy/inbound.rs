@@ -98,7 +98,7 @@ impl Inbound {
         let limit = self.context.timeouts.handshake;
         let handshake = async {
             let _place = self.context.handshakes.acquire().await;
-            self.acceptor.accept(stream, limit).await
+            self.acceptor.accept(stream).await
         };
         tokio::time::timeout(limit, handshake).await.unwrap_or(Err((HandshakeError::TimedOut(limit), None)))
     }

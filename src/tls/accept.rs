@@ -1,7 +1,6 @@
 //! The server role: handshakes with callers.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -72,16 +71,13 @@ impl Acceptor {
         self.config.store(prepared.0);
     }
 
-    /// Makes one handshake. A caller that speaks HTTP without TLS gets an answer that says so.
+    /// Makes one handshake; the caller bounds its time. A peer that speaks HTTP without TLS gets an answer that says so.
     ///
     /// # Errors
     /// Why it failed. The peer has been sent the fitting alert, which it may still have to read where the stream comes back.
-    pub async fn accept(&self, stream: Stream, deadline: Duration) -> Result<(TlsServerStream, Peer), FailedHandshake> {
+    pub async fn accept(&self, stream: Stream) -> Result<(TlsServerStream, Peer), FailedHandshake> {
         let verdict = VerdictCell::default();
-        let handshake = VERDICT.scope(verdict.clone(), self.handshake(stream));
-        let Ok(outcome) = tokio::time::timeout(deadline, handshake).await else {
-            return Err((HandshakeError::TimedOut(deadline), None));
-        };
+        let outcome = VERDICT.scope(verdict.clone(), self.handshake(stream)).await;
         match (outcome, verdict.take()) {
             (Err((_, stream)), Some(Err(refusal))) => Err((HandshakeError::Refused(refusal), Some(stream))),
             (Err((error, stream)), _) => Err((sort(error), Some(stream))),

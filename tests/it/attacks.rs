@@ -260,27 +260,6 @@ fn a_revoked_caller_that_hears_the_farewell_gets_nothing_more_served() {
     }
 }
 
-/// A handshake that lacks but the end of the client's last flight, which holds its certificate.
-fn handshake_but_the_last_bytes(gate: &Gate) -> (TcpStream, rustls::ClientConnection, Vec<u8>) {
-    let config = std::sync::Arc::new(client_config(&gate.pki, Some(&gate.caller), HTTP1));
-    let name = rustls_pki_types::ServerName::try_from(NAME).unwrap();
-    let mut connection = rustls::ClientConnection::new(config, name).unwrap();
-    let mut socket = TcpStream::connect(gate.address()).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    connection.write_tls(&mut socket).unwrap();
-    while connection.is_handshaking() {
-        connection.read_tls(&mut socket).unwrap();
-        connection.process_new_packets().unwrap();
-    }
-    let mut flight = Vec::new();
-    while connection.wants_write() {
-        connection.write_tls(&mut flight).unwrap();
-    }
-    let last = flight.split_off(flight.len() - 8);
-    socket.write_all(&flight).unwrap();
-    (socket, connection, last)
-}
-
 fn revoke(gate: &Gate) {
     let seen = gate.sidecar.events().len();
     gate.pki.revoke(&[&gate.caller]);
@@ -290,7 +269,7 @@ fn revoke(gate: &Gate) {
 #[test]
 fn a_handshake_that_began_before_the_revocation_gets_no_request_served() {
     let gate = Gate::with("", "[revocation]\nsources = [CRL]\n[timeouts]\nrequest_header = \"1h\"\ndrain = \"1h\"\n");
-    let (mut socket, mut connection, last) = handshake_but_the_last_bytes(&gate);
+    let (mut socket, mut connection, last) = gate.handshake_but_the_last_bytes();
     revoke(&gate);
     socket.write_all(&last).unwrap();
     let mut stream = rustls::Stream::new(&mut connection, &mut socket);
@@ -304,7 +283,7 @@ fn a_handshake_that_began_before_the_revocation_gets_no_request_served() {
 fn a_second_reload_with_shorter_timeouts_does_not_let_an_old_handshake_off() {
     let tables = "[revocation]\nsources = [CRL]\n[timeouts]\nhandshake = \"1m\"\n";
     let gate = Gate::with("", tables);
-    let (mut socket, mut connection, last) = handshake_but_the_last_bytes(&gate);
+    let (mut socket, mut connection, last) = gate.handshake_but_the_last_bytes();
     revoke(&gate);
     let text = std::fs::read_to_string(&gate.sidecar.config).unwrap();
     let short = text.replace("handshake = \"1m\"", "handshake = \"1ms\"");

@@ -358,7 +358,7 @@ fn a_revoked_servers_connections_are_cut_whatever_they_carry_and_no_other_is_mad
 #[test]
 fn a_handshake_that_began_before_the_revocation_does_not_let_the_revoked_in() {
     let gate = Gate::with("", REVOCATION);
-    let (mut socket, mut connection, last) = handshake_but_the_last_bytes(&gate);
+    let (mut socket, mut connection, last) = gate.handshake_but_the_last_bytes();
     revoke(&gate);
     socket.write_all(&last).unwrap();
     // The handshake was judged by the old CRL and ends well; its peer is judged again before anything is served.
@@ -366,27 +366,6 @@ fn a_handshake_that_began_before_the_revocation_does_not_let_the_revoked_in() {
     assert!(ended(&mut stream));
     let event = gate.sidecar.wait_for("refusal", |event| event["message"] == "peer refused");
     assert_eq!((&event["reason"], &event["peer.serial"]), (&"revoked".into(), &gate.caller.serial_hex().into()));
-}
-
-/// A handshake that lacks but the end of the client's last flight, which holds its certificate.
-fn handshake_but_the_last_bytes(gate: &Gate) -> (TcpStream, rustls::ClientConnection, Vec<u8>) {
-    let config = std::sync::Arc::new(client_config(&gate.pki, Some(&gate.caller), HTTP1));
-    let name = rustls_pki_types::ServerName::try_from(NAME).unwrap();
-    let mut connection = rustls::ClientConnection::new(config, name).unwrap();
-    let mut socket = TcpStream::connect(gate.address()).unwrap();
-    socket.set_read_timeout(Some(crate::support::sidecar::PATIENCE)).unwrap();
-    connection.write_tls(&mut socket).unwrap();
-    while connection.is_handshaking() {
-        connection.read_tls(&mut socket).unwrap();
-        connection.process_new_packets().unwrap();
-    }
-    let mut flight = Vec::new();
-    while connection.wants_write() {
-        connection.write_tls(&mut flight).unwrap();
-    }
-    let last = flight.split_off(flight.len() - 8);
-    socket.write_all(&flight).unwrap();
-    (socket, connection, last)
 }
 
 // Policy

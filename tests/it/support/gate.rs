@@ -1,11 +1,16 @@
 //! One inbound sidecar before a service, for clients that speak TLS themselves.
 
-use std::net::SocketAddr;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+
+use rustls::ClientConnection;
+use rustls_pki_types::ServerName;
 
 use super::mesh::inbound;
 use super::pki::{Issued, Pki};
 use super::service::Service;
-use super::sidecar::Sidecar;
+use super::sidecar::{PATIENCE, Sidecar};
 use super::tls_client::{HTTP1, TlsClient, client_config, connect};
 
 /// The name in the certificate of the sidecar.
@@ -34,6 +39,27 @@ impl Gate {
         let sidecar = Sidecar::start(&inbound(&pki, &own, service.address, &[&caller.spiffe], keys, &tables));
         let address = sidecar.address("ads");
         Self { pki, caller, own, service, sidecar, address }
+    }
+
+    /// A handshake that lacks but the end of the client's last flight, which holds its certificate.
+    pub(crate) fn handshake_but_the_last_bytes(&self) -> (TcpStream, ClientConnection, Vec<u8>) {
+        let config = Arc::new(client_config(&self.pki, Some(&self.caller), HTTP1));
+        let name = ServerName::try_from(NAME).unwrap();
+        let mut connection = ClientConnection::new(config, name).unwrap();
+        let mut socket = TcpStream::connect(self.address()).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        connection.write_tls(&mut socket).unwrap();
+        while connection.is_handshaking() {
+            connection.read_tls(&mut socket).unwrap();
+            connection.process_new_packets().unwrap();
+        }
+        let mut flight = Vec::new();
+        while connection.wants_write() {
+            connection.write_tls(&mut flight).unwrap();
+        }
+        let last = flight.split_off(flight.len() - 8);
+        socket.write_all(&flight).unwrap();
+        (socket, connection, last)
     }
 
     /// Where peers connect with TLS.

@@ -64,8 +64,7 @@ fn listed(problems: &[MaterialProblem]) -> String {
 /// The running sidecar.
 pub struct App {
     config: Config,
-    material: Arc<TrustMaterial>,
-    /// The same, where every handshake sees it.
+    /// The trust material in use, where every handshake sees it.
     trust: Arc<ArcSwap<TrustMaterial>>,
     workers: Workers,
     connections: Arc<Connections>,
@@ -110,7 +109,6 @@ impl App {
             admin: None,
             config: config.clone(),
             trust: Arc::new(ArcSwap::new(Arc::clone(&material))),
-            material: Arc::clone(&material),
             workers,
             connections,
             refusals,
@@ -118,8 +116,21 @@ impl App {
             state: Arc::new(state),
             is_draining: false,
         };
-        app.take_up(config, material)?;
+        app.take_up(config, &material)?;
         Ok(app)
+    }
+
+    fn tell_of_start(&self, file: &Path) {
+        let trust = self.trust.load();
+        let own = trust.own.as_ref();
+        info!(
+            config = %file.display(),
+            version = env!("CARGO_PKG_VERSION"),
+            identity = own.map(|own| display(&own.names)),
+            serial = own.map(|own| display(&own.serial)),
+            not_after = own.map(|own| display(x509::Instant(own.not_after))),
+            "started"
+        );
     }
 
     /// Serves until a signal ends it.
@@ -208,15 +219,7 @@ pub fn run(file: &Path, config: Config) -> Result<(), AppError> {
         // Files are noted before they are read, and signals are caught before anything runs, so that none is missed.
         let (files, signals) = (WatchedFiles::new(&config), Signals::new()?);
         let app = App::start(config)?;
-        let own = app.material.own.as_ref();
-        info!(
-            config = %file.display(),
-            version = env!("CARGO_PKG_VERSION"),
-            identity = own.map(|own| display(&own.names)),
-            serial = own.map(|own| display(&own.serial)),
-            not_after = own.map(|own| display(x509::Instant(own.not_after))),
-            "started"
-        );
+        app.tell_of_start(file);
         app.run(files, signals).await;
         Ok(())
     })

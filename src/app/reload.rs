@@ -35,7 +35,8 @@ impl App {
             Ok(()) => {
                 files.watch(&self.config);
                 self.state.reload.succeeded();
-                let own = self.material.own.as_ref();
+                let trust = self.trust.load();
+                let own = trust.own.as_ref();
                 info!(
                     cause,
                     serial = own.map(|own| display(&own.serial)),
@@ -57,13 +58,13 @@ impl App {
     fn read_and_take_up(&mut self) -> Result<(), AppError> {
         let (config, _) = Config::load(&self.config.path)?;
         let (material, findings) = TrustMaterial::load(&MaterialSources::from(&config)).map_err(AppError::Material)?;
-        self.take_up(config, Arc::new(material))?;
+        self.take_up(config, &Arc::new(material))?;
         warn_of(&findings);
         Ok(())
     }
 
     /// Puts a configuration and its material to use. On an error nothing of it is.
-    pub(super) fn take_up(&mut self, config: Config, material: Arc<TrustMaterial>) -> Result<(), AppError> {
+    pub(super) fn take_up(&mut self, config: Config, material: &Arc<TrustMaterial>) -> Result<(), AppError> {
         let all = config.limits != self.config.limits
             || config.timeouts != self.config.timeouts
             || config.tls != self.config.tls
@@ -77,18 +78,11 @@ impl App {
             timeouts: config.timeouts.clone(),
             access_log: config.log.access,
         };
-        let making = Making {
-            config: &config,
-            material: &material,
-            shared,
-            metrics: &self.metrics,
-            workers: &self.workers,
-            all,
-        };
+        let making = Making { config: &config, material, shared, metrics: &self.metrics, workers: &self.workers, all };
         let prepared = self.listeners.prepare(&making, &mut bound)?;
         // From here on nothing can fail.
         self.listeners.install(prepared, &making);
-        self.trust.store(Arc::clone(&material));
+        self.trust.store(Arc::clone(material));
         self.install_admin(&config, admin);
         self.refusals.set_trusted_anchors(&material.anchors);
         if config.runtime != self.config.runtime
@@ -98,7 +92,6 @@ impl App {
             warn!("[runtime] and the log's level and format take effect at the next start");
         }
         self.config = config;
-        self.material = material;
         self.show();
         self.judge_live_connections();
         Ok(())
@@ -141,11 +134,12 @@ impl App {
     /// Shows status what runs now.
     pub(super) fn show(&self) {
         let config_file: PathBuf = self.config.path.clone();
+        let trust = self.trust.load();
         self.state.running.store(Arc::new(Running {
             config_file,
-            own: self.material.own.clone(),
-            anchors: self.material.anchors.clone(),
-            crls: self.material.crls().cloned().collect(),
+            own: trust.own.clone(),
+            anchors: trust.anchors.clone(),
+            crls: trust.crls().cloned().collect(),
             revocation_checked: self.config.revocation.is_some(),
             listeners: self.listeners.status(),
             draining: self.is_draining,
@@ -182,13 +176,13 @@ impl App {
     /// Why the peer of a connection would be refused today. Connections of one peer to one listener share one verdict.
     fn withdrawn(&self, live: &Live, now: SystemTime, verdicts: &mut Verdicts) -> Option<EndReason> {
         let peer = live.peer.as_ref()?;
+        let trust = self.trust.load();
         if let (Some(path), Some((end_entity, presented))) = (&peer.path, peer.chain.split_first()) {
             let key = (path.end_entity.fingerprint, Arc::clone(&live.listener));
             let verdict = *verdicts.entry(key).or_insert_with(|| {
                 let verdict = match live.direction {
-                    Direction::Inbound => self.material.verify(end_entity, presented, Usage::Client, now),
-                    Direction::Outbound => self
-                        .material
+                    Direction::Inbound => trust.verify(end_entity, presented, Usage::Client, now),
+                    Direction::Outbound => trust
                         .verify(end_entity, presented, Usage::Server, now)
                         .and_then(|path| self.expected(live, path, end_entity)),
                 };

@@ -104,7 +104,7 @@ impl Inbound {
     }
 
     async fn serve_http(self: Arc<Self>, stream: TlsServerStream, registration: Registration, worker: usize) {
-        let version = match stream.get_ref().1.alpn_protocol() {
+        let version = match stream.alpn_protocol() {
             Some(b"h2") => HttpVersion::Http2,
             _ => HttpVersion::Http1,
         };
@@ -140,7 +140,7 @@ impl Inbound {
             Ok(permit) => permit,
             Err(denial) => {
                 self.context.refuse_by_policy(&live.peer_address, &peer, &denial);
-                stream.get_mut().0.shutdown().await.unwrap_or_default();
+                stream.as_mut().shutdown().await.unwrap_or_default();
                 return;
             }
         };
@@ -150,14 +150,14 @@ impl Inbound {
             Ok(connected) => connected,
             Err(error) => {
                 self.context.report_failure(rules.upstream.address(), &error);
-                return stream.into_inner().0.abort();
+                return stream.into_socket().abort();
             }
         };
         if rules.proxy_protocol {
-            let header = proxy_protocol::header(address, stream.get_ref().0.local_address(), &peer.identity);
+            let header = proxy_protocol::header(address, stream.as_ref().local_address(), &peer.identity);
             if let Err(error) = upstream.write_all(&header).await {
                 debug!(listener = &*self.context.name, %error, "the service closed before the PROXY header");
-                return stream.into_inner().0.abort();
+                return stream.into_socket().abort();
             }
         }
         let carried = Carried::default();

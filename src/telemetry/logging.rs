@@ -8,7 +8,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{Log, LogFormat};
 
 /// What a peer did is told by our own events, in our own terms. A directive of the operator overrides these.
-const QUIET_LIBRARIES: &str = "h2=error,hyper=error,rustls=error,tokio_rustls=error";
+const QUIET_LIBRARIES: &str = "h2=error,hyper=error,rustls=error";
 
 /// Why the log cannot be started.
 #[derive(Debug, Error)]

@@ -4,23 +4,22 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
-use rustls::server::NoServerSessionStorage;
+use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection};
 use rustls::sign::SingleCertAndKey;
 use tokio::io::AsyncWriteExt;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
 use crate::config::{ClientAuth, Protocol, TlsVersion};
 use crate::net::Stream;
-use crate::x509::{Refusal, TrustMaterial};
+use crate::x509::TrustMaterial;
 
 use super::error::HandshakeError;
 use super::peer::Peer;
 use super::settings::{provider, versions};
+use super::stream::TlsStream;
 use super::verifier::{ClientVerifier, VERDICT, VerdictCell};
 
 /// An accepted TLS connection.
-pub type TlsServerStream = TlsStream<Stream>;
+pub type TlsServerStream = TlsStream<UnbufferedServerConnection>;
 
 /// First byte of a TLS record that carries a handshake message (RFC 8446 section 5.1).
 const HANDSHAKE_RECORD: u8 = 0x16;
@@ -79,10 +78,10 @@ impl Acceptor {
         let verdict = VerdictCell::default();
         let outcome = VERDICT.scope(verdict.clone(), self.handshake(stream)).await;
         match (outcome, verdict.take()) {
-            (Err((_, stream)), Some(Err(refusal))) => Err((HandshakeError::Refused(refusal), Some(stream))),
-            (Err((error, stream)), _) => Err((sort(error), Some(stream))),
+            (Err((_, stream)), Some(Err(refusal))) => Err((HandshakeError::Refused(refusal), stream)),
+            (Err((error, stream)), _) => Err((error, stream)),
             (Ok(stream), verdict) => {
-                let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+                let chain = stream.peer_certificates();
                 let peer = match verdict {
                     Some(Ok(path)) if !chain.is_empty() => Peer::authenticated(path, chain),
                     None if chain.is_empty() && self.client_auth == ClientAuth::Optional => Peer::anonymous(),
@@ -97,28 +96,19 @@ impl Acceptor {
         }
     }
 
-    async fn handshake(&self, mut stream: Stream) -> Result<TlsServerStream, (HandshakeError, Stream)> {
-        if let Err(error) = refuse_plaintext(&mut stream).await {
-            return Err((error, stream));
+    async fn handshake(&self, mut socket: Stream) -> Result<TlsServerStream, FailedHandshake> {
+        if let Err(error) = refuse_plaintext(&mut socket).await {
+            return Err((error, Some(socket)));
         }
-        let handshake = TlsAcceptor::from(self.config.load_full()).accept(stream).into_fallible();
-        handshake.await.map_err(|(error, stream)| (HandshakeError::sort(error), stream))
-    }
-}
-
-impl AsRef<Stream> for TlsServerStream {
-    fn as_ref(&self) -> &Stream {
-        self.get_ref().0
-    }
-}
-
-/// The library has its own error for a caller without a certificate; it is a refusal like any other.
-fn sort(error: HandshakeError) -> HandshakeError {
-    match error {
-        HandshakeError::Protocol(rustls::Error::NoCertificatesPresented) => {
-            HandshakeError::Refused(Box::new(Refusal::no_certificate()))
+        let session = match UnbufferedServerConnection::new(self.config.load_full()) {
+            Ok(session) => session,
+            Err(error) => return Err((HandshakeError::of_library(error), Some(socket))),
+        };
+        let mut stream = TlsStream::new(socket, session);
+        match stream.handshake().await {
+            Ok(()) => Ok(stream),
+            Err(error) => Err((error, Some(stream.into_socket()))),
         }
-        error => error,
     }
 }
 

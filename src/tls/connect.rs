@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::ClientConfig;
-use rustls::client::Resumption;
+use rustls::client::{Resumption, UnbufferedClientConnection};
 use rustls::sign::SingleCertAndKey;
 use rustls_pki_types::ServerName;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
 use crate::config::TlsVersion;
 use crate::identity::PeerPattern;
@@ -19,10 +17,11 @@ use crate::x509::TrustMaterial;
 use super::error::HandshakeError;
 use super::peer::Peer;
 use super::settings::{provider, versions};
+use super::stream::TlsStream;
 use super::verifier::{ServerVerifier, VERDICT, VerdictCell};
 
 /// A TLS connection that we made.
-pub type TlsClientStream = TlsStream<Stream>;
+pub type TlsClientStream = TlsStream<UnbufferedClientConnection>;
 
 /// Which application protocols are offered (RFC 7301).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,17 +103,18 @@ impl Connector {
         };
         let name = self.server_name.clone().unwrap_or(ServerName::IpAddress(address.into()));
         let verdict = VerdictCell::default();
-        let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
-        let outcome = VERDICT.scope(verdict.clone(), handshake).await;
+        let session = UnbufferedClientConnection::new(Arc::new(config), name).map_err(HandshakeError::of_library)?;
+        let mut stream = TlsStream::new(stream, session);
+        let outcome = VERDICT.scope(verdict.clone(), stream.handshake()).await;
         match (outcome, verdict.take()) {
             (Err(_), Some(Err(refusal))) => Err(HandshakeError::Refused(refusal)),
-            (Err(error), _) => Err(HandshakeError::sort(error)),
-            (Ok(stream), Some(Ok(path))) => {
-                let peer = Peer::authenticated(path, stream.get_ref().1.peer_certificates().unwrap_or_default());
+            (Err(error), _) => Err(error),
+            (Ok(()), Some(Ok(path))) => {
+                let peer = Peer::authenticated(path, stream.peer_certificates());
                 Ok((stream, peer))
             }
             // A finished handshake whose verdict is missing would be a defect of ours, and is no reason to trust anyone.
-            (Ok(_), _) => Err(HandshakeError::Protocol(rustls::Error::General("no verdict on the peer".into()))),
+            (Ok(()), _) => Err(HandshakeError::Protocol(rustls::Error::General("no verdict on the peer".into()))),
         }
     }
 }

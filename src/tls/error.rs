@@ -71,14 +71,19 @@ impl HandshakeError {
         matches!(self, Self::Closed)
     }
 
-    /// Sorts an error of the TLS library, which wraps its own in an [`io::Error`].
-    pub(super) fn sort(error: io::Error) -> Self {
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(rustls::Error::AlertReceived(alert)) => Self::Alert(*alert),
-            Some(error) => Self::Protocol(error.clone()),
-            None if is_close(&error) => Self::Closed,
-            None => Self::Io(error),
+    /// An error of the TLS library.
+    pub(super) fn of_library(error: rustls::Error) -> Self {
+        match error {
+            rustls::Error::AlertReceived(alert) => Self::Alert(alert),
+            // The library has its own error for a caller without a certificate; it is a refusal like any other.
+            rustls::Error::NoCertificatesPresented => Self::Refused(Box::new(Refusal::no_certificate())),
+            error => Self::Protocol(error),
         }
+    }
+
+    /// An error of the socket.
+    pub(super) fn of_socket(error: io::Error) -> Self {
+        if is_close(&error) { Self::Closed } else { Self::Io(error) }
     }
 }
 

@@ -7,10 +7,13 @@ mod accept;
 mod connect;
 mod error;
 mod peer;
+mod records;
 mod settings;
+mod stream;
 mod verifier;
 
 pub use accept::{Acceptor, FailedHandshake, PreparedServer, TlsServerStream};
 pub use connect::{Alpn, Connector, PreparedClient, TlsClientStream};
 pub use error::HandshakeError;
 pub use peer::Peer;
+pub use stream::TlsStream;

@@ -25,7 +25,7 @@ pub enum UpstreamStream {
     /// To the local service.
     Plain(Stream),
     /// To a peer.
-    Tls(Box<TlsClientStream>),
+    Tls(TlsClientStream),
 }
 
 /// A connection on the list of live ones.
@@ -123,7 +123,7 @@ impl Upstream {
             Ok(Err(source)) => Err(ProxyError::Tls { address: described(), source }),
             Ok(Ok((stream, peer))) => {
                 self.metrics.count_handshake();
-                let stream = UpstreamStream::Tls(Box::new(stream));
+                let stream = UpstreamStream::Tls(stream);
                 Ok(Connected { stream, peer: Some(Arc::new(peer)), address: address.to_string() })
             }
         }
@@ -134,7 +134,7 @@ impl AsRef<Stream> for UpstreamStream {
     fn as_ref(&self) -> &Stream {
         match self {
             Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Tls(stream) => stream.as_ref(),
         }
     }
 }
@@ -189,7 +189,7 @@ impl UpstreamStream {
     pub(super) fn agreed_on_http2(&self) -> bool {
         match self {
             Self::Plain(_) => false,
-            Self::Tls(stream) => stream.get_ref().1.alpn_protocol() == Some(b"h2"),
+            Self::Tls(stream) => stream.alpn_protocol() == Some(b"h2"),
         }
     }
 }

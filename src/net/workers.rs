@@ -87,6 +87,8 @@ impl Worker {
     /// Runs a connection on this worker.
     pub fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
         let load = Load::enter(&self.tasks);
+        // Boxed, or the task would hold it twice: where it waits to begin, and where it runs.
+        let connection = Box::pin(connection);
         self.runtime.spawn(async move {
             let _load = load;
             connection.await;

@@ -145,6 +145,9 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     let mut doomed: Vec<HeaderName> = Vec::new();
     let mut te_trailers = false;
     for (name, value) in headers.iter() {
+        if !may_be_doomed(name) {
+            continue;
+        }
         if is_hop_by_hop(name) {
             te_trailers |= name == TE && value.as_bytes().eq_ignore_ascii_case(b"trailers");
             doomed.push(name.clone());
@@ -153,7 +156,8 @@ pub(super) fn strip(headers: &mut HeaderMap) {
         }
     }
     if doomed.contains(&CONNECTION) {
-        let named: Vec<HeaderName> = connection_options(headers).filter_map(|option| option.parse().ok()).collect();
+        let named = connection_options(headers).filter(|option| !is_about_the_connection(option));
+        let named: Vec<HeaderName> = named.filter_map(|option| option.parse().ok()).collect();
         doomed.extend(named.into_iter().filter(|name| !is_needed(name)));
     }
     for name in doomed {
@@ -164,6 +168,11 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
 }
 
+/// The first letters of all that [`is_hop_by_hop`] and [`is_identity_name`] know; most names have another.
+fn may_be_doomed(name: &HeaderName) -> bool {
+    matches!(name.as_str().as_bytes().first(), Some(b'c' | b'k' | b'p' | b't' | b'u' | b'x'))
+}
+
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     name == CONNECTION
         || name == TE
@@ -171,6 +180,11 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         || name == UPGRADE
         || name == KEEP_ALIVE
         || name == PROXY_CONNECTION
+}
+
+/// Options that every message has, whose fields, where there are any, are removed in any case.
+fn is_about_the_connection(option: &str) -> bool {
+    ["close", "keep-alive", "te", "upgrade"].iter().any(|known| option.eq_ignore_ascii_case(known))
 }
 
 /// Fields that a message is not the same without. `Connection` may not remove them: a service behind us would see a request
@@ -223,8 +237,20 @@ pub(super) fn take_expectation(headers: &mut HeaderMap) {
 /// that follows its caller would otherwise drop what it records of it.
 pub(super) fn ensure_trace(headers: &mut HeaderMap) {
     if !headers.contains_key(&TRACEPARENT) {
-        let trace = format!("00-{:032x}-{:016x}-01", fastrand::u128(1..), fastrand::u64(1..));
-        headers.insert(TRACEPARENT, HeaderValue::try_from(trace).expect("hexadecimal digits are a header value"));
+        let mut trace = *b"00-00000000000000000000000000000000-0000000000000000-01";
+        write_hexadecimal(&mut trace[3..35], fastrand::u128(1..));
+        write_hexadecimal(&mut trace[36..52], fastrand::u64(1..).into());
+        let mut value = HeaderValue::from_bytes(&trace).expect("hexadecimal digits are a header value");
+        // It is never the same twice, and would push what is out of the peer's table of headers (RFC 7541 section 7.1.3).
+        value.set_sensitive(true);
+        headers.insert(TRACEPARENT, value);
+    }
+}
+
+fn write_hexadecimal(digits: &mut [u8], mut number: u128) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number & 0xf) as usize];
+        number >>= 4;
     }
 }
 

@@ -49,7 +49,8 @@ pub(super) async fn serve<S, R>(
 {
     let live = Arc::clone(registration.live());
     let service = service_fn(|request: Request<Incoming>| {
-        exchange(Arc::clone(&context), Arc::clone(&live), worker, route(), request)
+        // Boxed, since the HTTP library moves it about.
+        Box::pin(exchange(Arc::clone(&context), Arc::clone(&live), worker, route(), request))
     });
     let limits = &context.limits;
     let outcome = match version {
@@ -62,7 +63,8 @@ pub(super) async fn serve<S, R>(
                 .serve_connection(TokioIo::new(Watched::new(stream, Arc::clone(&live))), service)
                 .with_upgrades();
             // A caller of HTTP/1.1 learns from its next answer that the connection drains; only a quiet one is closed.
-            run(connection, http1::UpgradeableConnection::graceful_shutdown, Phase::Closing, &registration).await
+            let goodbye = http1::UpgradeableConnection::graceful_shutdown;
+            Box::pin(run(connection, goodbye, Phase::Closing, &registration)).await
         }
         HttpVersion::Http2 => {
             let connection = http2::Builder::new(TokioExecutor::new())
@@ -75,7 +77,8 @@ pub(super) async fn serve<S, R>(
                 .max_pending_accept_reset_streams(limits.max_streams as usize * 2)
                 .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
                 .serve_connection(TokioIo::new(stream), service);
-            run(connection, http2::Connection::graceful_shutdown, Phase::Draining, &registration).await
+            let goodbye = http2::Connection::graceful_shutdown;
+            Box::pin(run(connection, goodbye, Phase::Draining, &registration)).await
         }
     };
     if let Err(error) = outcome {

@@ -1,6 +1,7 @@
 //! One inbound connection: a peer's TLS is terminated, its certificate judged, and what it sends is forwarded to the local
 //! service in plaintext.
 
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -66,7 +67,7 @@ impl Inbound {
             tokio::time::sleep(HANDSHAKE_GRACE).await;
         };
         let outcome = tokio::select! {
-            outcome = self.handshake(stream) => outcome,
+            outcome = Box::pin(self.handshake(stream)) => outcome,
             () = too_late => return,
         };
         let (stream, peer) = match outcome {
@@ -88,7 +89,7 @@ impl Inbound {
         }
         match self.protocol {
             Protocol::Http => self.serve_http(stream, registration, worker).await,
-            Protocol::Tcp => self.serve_tcp(stream, address, &registration).await,
+            Protocol::Tcp => Box::pin(self.serve_tcp(stream, address, &registration)).await,
         }
     }
 
@@ -103,7 +104,13 @@ impl Inbound {
         tokio::time::timeout(limit, handshake).await.unwrap_or(Err((HandshakeError::TimedOut(limit), None)))
     }
 
-    async fn serve_http(self: Arc<Self>, stream: TlsServerStream, registration: Registration, worker: usize) {
+    async fn serve_http(self: Arc<Self>, mut stream: TlsServerStream, registration: Registration, worker: usize) {
+        // Nothing is set up for a caller that has asked nothing yet.
+        tokio::select! {
+            biased;
+            _ = poll_fn(|cx| stream.poll_readable(cx)) => {}
+            _ = registration.live().phase_after(Phase::Draining) => {}
+        }
         let version = match stream.alpn_protocol() {
             Some(b"h2") => HttpVersion::Http2,
             _ => HttpVersion::Http1,

@@ -52,7 +52,7 @@ impl Outbound {
                     None | Some(Err(_) | Ok(Ok(None))) => {}
                 }
             }
-            Protocol::Tcp => self.serve_tcp(stream, &registration).await,
+            Protocol::Tcp => Box::pin(self.serve_tcp(stream, &registration)).await,
         }
     }
 

@@ -92,29 +92,36 @@ impl Upstream {
         wanted: Wanted,
         fresh: bool,
     ) -> Result<Lease, ProxyError> {
-        let pool = &self.pools[worker];
-        let http1_first =
-            wanted == Wanted::Http1 || wanted == Wanted::Either && pool.declined_http2.load(Ordering::Relaxed);
-        if !http1_first {
-            return self.lease_http2(worker, wanted, fresh).await;
+        match self.pooled(worker, wanted).filter(|_| !fresh) {
+            Some(lease) => Ok(lease),
+            // Boxed, so that a request that finds a connection does not carry the room for making one.
+            None => Box::pin(self.new_lease(worker, wanted)).await,
         }
-        let idle = || if fresh { None } else { lock(&pool.http1).pop() };
-        while let Some(idle) = idle() {
+    }
+
+    /// A pooled connection that can take a request now.
+    fn pooled(self: &Arc<Self>, worker: usize, wanted: Wanted) -> Option<Lease> {
+        let pool = &self.pools[worker];
+        if pool.is_http2_for(wanted) {
+            let (sender, in_flight) = pool.http2_with_room(self.limits.max_streams)?;
+            return Some(self.leased(worker, Leased::Http2(sender), in_flight, true));
+        }
+        loop {
+            let idle = lock(&pool.http1).pop()?;
             let in_flight = idle.live.begin();
             // One that is not ready still carries the body of a request that was answered early. Whoever waited for it would wait
             // for that request's caller.
             if idle.live.phase() == Phase::Open && idle.sender.is_ready() {
-                return Ok(self.leased(worker, Leased::Http1(idle.sender), in_flight, true));
+                return Some(self.leased(worker, Leased::Http1(idle.sender), in_flight, true));
             }
         }
-        let alpn = if wanted == Wanted::Http1 { Alpn::Http1 } else { Alpn::Http2OrHttp1 };
-        self.new_connection(worker, wanted, alpn).await
     }
 
-    async fn lease_http2(self: &Arc<Self>, worker: usize, wanted: Wanted, fresh: bool) -> Result<Lease, ProxyError> {
+    async fn new_lease(self: &Arc<Self>, worker: usize, wanted: Wanted) -> Result<Lease, ProxyError> {
         let pool = &self.pools[worker];
-        if !fresh && let Some((sender, in_flight)) = pool.http2_with_room(self.limits.max_streams) {
-            return Ok(self.leased(worker, Leased::Http2(sender), in_flight, true));
+        if !pool.is_http2_for(wanted) {
+            let alpn = if wanted == Wanted::Http1 { Alpn::Http1 } else { Alpn::Http2OrHttp1 };
+            return self.new_connection(worker, wanted, alpn).await;
         }
         // Those who wait for a peer that does not answer wait no longer than the one who connects.
         let limit = self.timeouts.connect + self.timeouts.handshake;
@@ -217,6 +224,15 @@ impl Upstream {
 }
 
 impl Pool {
+    /// Whether HTTP/2 is what to look for first.
+    fn is_http2_for(&self, wanted: Wanted) -> bool {
+        match wanted {
+            Wanted::Http1 => false,
+            Wanted::Http2 => true,
+            Wanted::Either => !self.declined_http2.load(Ordering::Relaxed),
+        }
+    }
+
     fn http2_with_room(&self, max_streams: u32) -> Option<(http2::SendRequest<RequestBody>, InFlight)> {
         let mut kept = lock(&self.http2);
         kept.retain(|kept| kept.live.phase() == Phase::Open && !kept.sender.is_closed());

@@ -72,7 +72,7 @@ pub enum ProxyError {
         /// The address.
         address: String,
         /// What the HTTP library says.
-        source: hyper::Error,
+        source: HttpError,
     },
     /// The upstream did not answer in time.
     #[error("no answer within {limit:?}")]
@@ -80,6 +80,17 @@ pub enum ProxyError {
         /// `timeouts.response_header` or the caller's `grpc-timeout`.
         limit: Duration,
     },
+}
+
+/// What the library of one HTTP version says.
+#[derive(Debug, Error)]
+pub enum HttpError {
+    /// HTTP/1.1
+    #[error("{0}")]
+    Http1(#[from] hyper::Error),
+    /// HTTP/2
+    #[error("{0}")]
+    Http2(#[from] h2::Error),
 }
 
 impl ProxyError {

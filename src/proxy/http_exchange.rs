@@ -22,7 +22,7 @@ use super::record::ExchangeRecord;
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
 use super::tcp_tunnel;
-use super::upstream::{Answer, Upstream};
+use super::upstream::{Answer, Upstream, UpstreamBody};
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -175,7 +175,7 @@ fn pass_on(
 fn switch_protocols(
     context: &Arc<ListenerContext>,
     live: &Arc<Live>,
-    mut response: Response<Incoming>,
+    mut response: Response<UpstreamBody>,
     lease: super::upstream::Lease,
     upgrade: Option<AskedUpgrade>,
     mut record: Box<ExchangeRecord>,

@@ -114,7 +114,7 @@ impl ExchangeRecord {
     }
 
     /// Notes that the upstream broke off in the middle of its answer.
-    pub(super) fn note_broken(&mut self, _error: &hyper::Error) {
+    pub(super) fn note_broken(&mut self) {
         self.outcome = Outcome::UpstreamBroke;
     }
 

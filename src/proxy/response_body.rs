@@ -5,10 +5,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
+use super::error::HttpError;
 use super::record::ExchangeRecord;
 use super::request_body::pass;
+use super::upstream::UpstreamBody;
 
 /// The body of a response on its way to the caller. It carries the record of the exchange, which ends when the body ends or
 /// is dropped.
@@ -20,14 +21,14 @@ pub(super) struct ResponseBody {
 
 #[derive(Debug)]
 enum Content {
-    Stream(Incoming),
+    Stream(UpstreamBody),
     Whole(Option<Bytes>),
 }
 
 impl ResponseBody {
     /// The upstream's answer.
-    pub(super) fn stream(incoming: Incoming, record: Box<ExchangeRecord>) -> Self {
-        Self { content: Content::Stream(incoming), record: Some(record) }
+    pub(super) fn stream(body: UpstreamBody, record: Box<ExchangeRecord>) -> Self {
+        Self { content: Content::Stream(body), record: Some(record) }
     }
 
     /// An answer of our own.
@@ -44,12 +45,12 @@ impl ResponseBody {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = HttpError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
         let this = self.get_mut();
         let mut frame = match &mut this.content {
-            Content::Stream(incoming) => ready!(Pin::new(incoming).poll_frame(cx)),
+            Content::Stream(body) => ready!(Pin::new(body).poll_frame(cx)),
             Content::Whole(bytes) => bytes.take().filter(|bytes| !bytes.is_empty()).map(|bytes| Ok(Frame::data(bytes))),
         };
         match &mut frame {
@@ -62,9 +63,9 @@ impl Body for ResponseBody {
                     this.finish();
                 }
             }
-            Some(Err(error)) => {
+            Some(Err(_)) => {
                 if let Some(record) = &mut this.record {
-                    record.note_broken(error);
+                    record.note_broken();
                 }
             }
             None => this.finish(),
@@ -74,14 +75,14 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.content {
-            Content::Stream(incoming) => incoming.is_end_stream(),
+            Content::Stream(body) => body.is_end_stream(),
             Content::Whole(bytes) => bytes.as_ref().is_none_or(Bytes::is_empty),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
-            Content::Stream(incoming) => incoming.size_hint(),
+            Content::Stream(body) => body.size_hint(),
             Content::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
         }
     }

@@ -1,15 +1,15 @@
-//! Streams that report to, and obey, the list of live connections.
+//! Streams that report what comes in on them.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::connections::Live;
 
@@ -27,11 +27,11 @@ pub(super) struct Watched<S> {
     lingering: Option<Pin<Box<Sleep>>>,
 }
 
-/// A stream that fails once it is cut, though the task that reads it belongs to the HTTP library.
+/// A stream that says whether anything was heard from the other end.
 #[derive(Debug)]
-pub(super) struct Severable<S> {
+pub(super) struct Audible<S> {
     stream: S,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    heard: Arc<AtomicBool>,
 }
 
 impl<S> Watched<S> {
@@ -40,9 +40,9 @@ impl<S> Watched<S> {
     }
 }
 
-impl<S> Severable<S> {
-    pub(super) fn new(stream: S, cut: CancellationToken) -> Self {
-        Self { stream, cut: Box::pin(cut.cancelled_owned()) }
+impl<S> Audible<S> {
+    pub(super) fn new(stream: S, heard: Arc<AtomicBool>) -> Self {
+        Self { stream, heard }
     }
 }
 
@@ -58,13 +58,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Severable<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Audible<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.cut.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
-        Pin::new(&mut this.stream).poll_read(cx, buf)
+        let outcome = ready!(Pin::new(&mut this.stream).poll_read(cx, buf));
+        this.heard.store(true, Ordering::Relaxed);
+        Poll::Ready(outcome)
     }
 }
 
@@ -119,4 +118,4 @@ macro_rules! write_through {
 }
 
 write_through!(Watched, Watched::poll_lingering_shutdown);
-write_through!(Severable, |this: &mut Severable<S>, cx| Pin::new(&mut this.stream).poll_shutdown(cx));
+write_through!(Audible, |this: &mut Audible<S>, cx| Pin::new(&mut this.stream).poll_shutdown(cx));

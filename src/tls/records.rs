@@ -50,7 +50,7 @@ impl RecordBuffer {
         if self.bytes.len() < CAPACITY {
             self.borrow();
         } else if self.end > CAPACITY - MAX_RECORD {
-            self.to_front();
+            self.move_to_front();
         }
         &mut self.bytes[self.end..]
     }
@@ -58,7 +58,7 @@ impl RecordBuffer {
     /// The same with room for `length` bytes, however many there are. For bytes of our own alone.
     pub(super) fn free_for(&mut self, length: usize) -> &mut [u8] {
         if self.free().len() < length {
-            self.to_front();
+            self.move_to_front();
             self.bytes.resize(CAPACITY.max(self.end + length), 0);
         }
         &mut self.bytes[self.end..]
@@ -94,7 +94,7 @@ impl RecordBuffer {
         (self.start, self.end) = (0, length);
     }
 
-    fn to_front(&mut self) {
+    fn move_to_front(&mut self) {
         self.bytes.copy_within(self.start..self.end, 0);
         (self.start, self.end) = (0, self.end - self.start);
     }

@@ -2,7 +2,9 @@
 //!
 //! Each worker keeps its own connections, so that no lock is shared between cores.
 
+mod body;
 mod connect;
+mod http2;
 mod pool;
 mod send;
 
@@ -22,6 +24,7 @@ use super::direction::Direction;
 use super::listener::ListenerContext;
 use super::metrics::ListenerMetrics;
 
+pub use body::UpstreamBody;
 pub use connect::UpstreamStream;
 pub use pool::Lease;
 pub use send::Answer;

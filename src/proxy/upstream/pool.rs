@@ -1,37 +1,29 @@
 //! Connections kept to one upstream by one worker, and the lease of one of them for one exchange.
 
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::fmt::Display;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio_util::sync::CancellationToken;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use tracing::debug;
 
-use crate::proxy::ProxyError;
 use crate::proxy::connections::{Held, InFlight, Live, Phase, Registration};
+use crate::proxy::error::{HttpError, ProxyError};
 use crate::proxy::request_body::RequestBody;
-use crate::proxy::watched::Severable;
 use crate::tls::Alpn;
 
 use super::connect::UpstreamStream;
+use super::http2::Http2;
 use super::{Target, Upstream};
-
-/// How much of one answer a peer may send ahead of us, and of all answers on one connection.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// A peer that is silent for this long while something is in flight is asked whether it lives.
-const PING_AFTER: Duration = Duration::from_secs(20);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connections of one worker.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     http1: Mutex<Vec<Http1>>,
-    http2: Mutex<Vec<Http2>>,
+    http2: Mutex<Vec<Arc<Http2>>>,
     /// Held while an HTTP/2 connection is being made, so that a burst makes one and not one each.
     connecting: tokio::sync::Mutex<()>,
     /// The last handshake agreed on HTTP/1.1 though HTTP/2 was offered.
@@ -42,14 +34,6 @@ pub(super) struct Pool {
 struct Http1 {
     sender: http1::SendRequest<RequestBody>,
     live: Arc<Live>,
-}
-
-#[derive(Debug, Clone)]
-struct Http2 {
-    sender: http2::SendRequest<RequestBody>,
-    live: Arc<Live>,
-    /// Streams that the peer allows at a time, as far as it has said so.
-    allowed: Arc<AtomicUsize>,
 }
 
 /// Which version an exchange needs.
@@ -77,7 +61,7 @@ pub struct Lease {
 #[derive(Debug)]
 pub(super) enum Leased {
     Http1(http1::SendRequest<RequestBody>),
-    Http2(http2::SendRequest<RequestBody>),
+    Http2(Arc<Http2>),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -103,8 +87,8 @@ impl Upstream {
     fn pooled(self: &Arc<Self>, worker: usize, wanted: Wanted) -> Option<Lease> {
         let pool = &self.pools[worker];
         if pool.is_http2_for(wanted) {
-            let (sender, in_flight) = pool.http2_with_room(self.limits.max_streams)?;
-            return Some(self.leased(worker, Leased::Http2(sender), in_flight, true));
+            let (http2, in_flight) = pool.http2_with_room(self.limits.max_streams)?;
+            return Some(self.leased(worker, Leased::Http2(http2), in_flight, true));
         }
         loop {
             let idle = lock(&pool.http1).pop()?;
@@ -129,8 +113,8 @@ impl Upstream {
             return Err(ProxyError::ConnectTimeout { address: self.address.to_string(), limit });
         };
         // Whoever waited may find that the connection made meanwhile has room.
-        if let Some((sender, in_flight)) = pool.http2_with_room(self.limits.max_streams) {
-            return Ok(self.leased(worker, Leased::Http2(sender), in_flight, true));
+        if let Some((http2, in_flight)) = pool.http2_with_room(self.limits.max_streams) {
+            return Ok(self.leased(worker, Leased::Http2(http2), in_flight, true));
         }
         let alpn = if wanted == Wanted::Http2 { Alpn::Http2 } else { Alpn::Http2OrHttp1 };
         self.new_connection(worker, wanted, alpn).await
@@ -175,7 +159,7 @@ impl Upstream {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|source| self.no_answer(source))?;
-        tokio::spawn(run(connection.with_upgrades(), registration, CancellationToken::new()));
+        tokio::spawn(run(connection.with_upgrades(), registration));
         Ok(sender)
     }
 
@@ -184,41 +168,24 @@ impl Upstream {
         worker: usize,
         stream: UpstreamStream,
         registration: Registration,
-    ) -> Result<http2::SendRequest<RequestBody>, ProxyError> {
-        let cut = CancellationToken::new();
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(u32::try_from(self.limits.max_header_bytes).unwrap_or(u32::MAX))
-            .keep_alive_interval(PING_AFTER)
-            .keep_alive_timeout(PING_TIMEOUT)
-            .handshake(TokioIo::new(Severable::new(stream, cut.clone())))
+    ) -> Result<Arc<Http2>, ProxyError> {
+        let (http2, driver) = Http2::begin(stream, registration.live(), self.limits.max_header_bytes)
             .await
             .map_err(|source| self.no_answer(source))?;
-        let allowed = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
-        let kept =
-            Http2 { sender: sender.clone(), live: Arc::clone(registration.live()), allowed: Arc::clone(&allowed) };
-        lock(&self.pools[worker].http2).push(kept);
-        let mut connection = connection;
-        let publishing = poll_fn(move |cx| {
-            let outcome = Pin::new(&mut connection).poll(cx);
-            allowed.store(connection.current_max_send_streams(), Ordering::Relaxed);
-            outcome
-        });
-        tokio::spawn(run(publishing, registration, cut));
-        Ok(sender)
+        lock(&self.pools[worker].http2).push(Arc::clone(&http2));
+        tokio::spawn(run(driver.drive(), registration));
+        Ok(http2)
     }
 
-    pub(super) fn no_answer(&self, source: hyper::Error) -> ProxyError {
-        ProxyError::NoAnswer { address: self.address.to_string(), source }
+    pub(super) fn no_answer(&self, source: impl Into<HttpError>) -> ProxyError {
+        ProxyError::NoAnswer { address: self.address.to_string(), source: source.into() }
     }
 
     /// Forgets connections that have ended.
     pub fn prune(&self) {
         for pool in &self.pools {
             lock(&pool.http1).retain(|idle| idle.live.phase() == Phase::Open && !idle.sender.is_closed());
-            lock(&pool.http2).retain(|kept| kept.live.phase() == Phase::Open && !kept.sender.is_closed());
+            lock(&pool.http2).retain(|kept| kept.is_open());
         }
     }
 }
@@ -233,16 +200,10 @@ impl Pool {
         }
     }
 
-    fn http2_with_room(&self, max_streams: u32) -> Option<(http2::SendRequest<RequestBody>, InFlight)> {
+    fn http2_with_room(&self, max_streams: u32) -> Option<(Arc<Http2>, InFlight)> {
         let mut kept = lock(&self.http2);
-        kept.retain(|kept| kept.live.phase() == Phase::Open && !kept.sender.is_closed());
-        let room = |kept: &&Http2| {
-            let allowed = u32::try_from(kept.allowed.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
-            kept.live.in_flight() < allowed.min(max_streams)
-        };
-        let kept = kept.iter().find(room)?;
-        let in_flight = kept.live.begin();
-        (kept.live.phase() == Phase::Open).then(|| (kept.sender.clone(), in_flight))
+        kept.retain(|kept| kept.is_open());
+        kept.iter().find_map(|kept| Some((Arc::clone(kept), kept.place(max_streams)?)))
     }
 }
 
@@ -268,25 +229,14 @@ impl Lease {
     }
 }
 
-/// Runs a connection until it ends by itself or has to.
-async fn run(connection: impl Future<Output = hyper::Result<()>>, registration: Registration, cut: CancellationToken) {
+/// Runs a connection until it ends by itself or has to. One that is closing has nothing in flight.
+async fn run(connection: impl Future<Output = Result<(), impl Display>>, registration: Registration) {
     let mut connection = pin!(connection);
     let live = registration.live();
-    let mut seen = Phase::Open;
-    loop {
-        tokio::select! {
-            outcome = &mut connection => {
-                if let Err(error) = outcome {
-                    debug!(listener = &*live.listener, connection = live.id, %error, "an upstream connection failed");
-                }
-                return;
-            }
-            phase = live.phase_after(seen) => seen = phase,
-        }
-        if seen >= Phase::Closing {
-            break;
-        }
+    tokio::select! {
+        outcome = &mut connection => if let Err(error) = outcome {
+            debug!(listener = &*live.listener, connection = live.id, %error, "an upstream connection failed");
+        },
+        _ = live.phase_after(Phase::Draining) => {}
     }
-    // What the HTTP library runs in tasks of its own ends with the stream. A connection that is closing has nothing in flight.
-    cut.cancel();
 }

@@ -5,17 +5,16 @@ use std::sync::Arc;
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, request};
-use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::TrySendError;
+use http_body::Body as _;
 
 use crate::config::{AppProtocol, Hop};
 use crate::policy::Permit;
-use crate::proxy::ProxyError;
+use crate::proxy::error::{HttpError, ProxyError};
 use crate::proxy::headers::Intent;
 use crate::proxy::request_body::RequestBody;
 
 use super::pool::{Lease, Leased, Wanted};
-use super::{Target, Upstream};
+use super::{Target, Upstream, UpstreamBody};
 
 /// A request body from this size on goes over HTTP/1.1 by `hop = "auto"`, where it costs less.
 const LARGE_BODY: u64 = 1024 * 1024;
@@ -24,7 +23,7 @@ const LARGE_BODY: u64 = 1024 * 1024;
 #[derive(Debug)]
 pub struct Answer {
     /// The answer.
-    pub response: Response<Incoming>,
+    pub response: Response<UpstreamBody>,
     /// To be given back after its last byte.
     pub lease: Lease,
     /// True where it took a second try.
@@ -50,11 +49,11 @@ impl Upstream {
         loop {
             let mut lease = self.lease(worker, wanted, retried).await?;
             let spare = (lease.reused && !retried && body.is_empty()).then(|| head.clone());
-            let error = match lease.send(head, body, intent).await {
+            let unanswered = match lease.send(head, body, intent).await {
                 Ok(response) => return Ok(Answer { response, lease, retried }),
-                Err(error) => *error,
+                Err(unanswered) => *unanswered,
             };
-            (head, body) = match again(error, lease.reused && !retried, spare) {
+            (head, body) = match again(unanswered, lease.reused && !retried, spare) {
                 Ok(again) => again,
                 Err(error) => return Err(self.no_answer(error)),
             };
@@ -87,16 +86,21 @@ fn is_large(head: &request::Parts) -> bool {
     length.is_some_and(|length| length >= LARGE_BODY)
 }
 
+/// Why a request has no answer, and the request where nothing of it was sent.
+#[derive(Debug)]
+struct Unanswered {
+    error: HttpError,
+    never_sent: Option<(request::Parts, RequestBody)>,
+}
+
 /// The request to send again, or the error to report.
 fn again(
-    mut error: TrySendError<Request<RequestBody>>,
+    Unanswered { error, never_sent }: Unanswered,
     may_retry: bool,
     spare: Option<request::Parts>,
-) -> Result<(request::Parts, RequestBody), hyper::Error> {
-    let never_sent = error.take_message();
-    let error = error.into_error();
+) -> Result<(request::Parts, RequestBody), HttpError> {
     match (may_retry, never_sent, spare) {
-        (true, Some(request), _) => Ok(request.into_parts()),
+        (true, Some(request), _) => Ok(request),
         (true, None, Some(head))
             if was_not_processed(&error) || (is_idempotent(&head.method) && was_closed(&error)) =>
         {
@@ -111,28 +115,24 @@ fn is_idempotent(method: &Method) -> bool {
 }
 
 /// The connection ended before the first byte of an answer.
-fn was_closed(error: &hyper::Error) -> bool {
-    error.is_incomplete_message()
-        || error.is_canceled()
-        || error.is_closed()
-        || io_cause(error)
-        || h2_cause(error).is_some_and(h2::Error::is_io)
+fn was_closed(error: &HttpError) -> bool {
+    match error {
+        HttpError::Http1(error) => {
+            error.is_incomplete_message() || error.is_canceled() || error.is_closed() || has_io_cause(error)
+        }
+        HttpError::Http2(error) => error.is_io(),
+    }
 }
 
-fn io_cause(error: &hyper::Error) -> bool {
+fn has_io_cause(error: &hyper::Error) -> bool {
     std::error::Error::source(error).is_some_and(|cause| cause.downcast_ref::<std::io::Error>().is_some())
 }
 
-fn h2_cause(error: &hyper::Error) -> Option<&h2::Error> {
-    std::error::Error::source(error)?.downcast_ref()
-}
-
 /// The peer says that it did nothing: it refused the stream, or went away before it saw it (RFC 9113 section 8.7).
-fn was_not_processed(error: &hyper::Error) -> bool {
-    h2_cause(error).is_some_and(|error| {
-        error.reason() == Some(h2::Reason::REFUSED_STREAM)
-            || error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
-    })
+fn was_not_processed(error: &HttpError) -> bool {
+    let HttpError::Http2(error) = error else { return false };
+    error.reason() == Some(h2::Reason::REFUSED_STREAM)
+        || error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
 }
 
 impl Lease {
@@ -141,16 +141,22 @@ impl Lease {
         mut head: request::Parts,
         body: RequestBody,
         intent: Intent,
-    ) -> Result<Response<Incoming>, Box<TrySendError<Request<RequestBody>>>> {
+    ) -> Result<Response<UpstreamBody>, Box<Unanswered>> {
         match &mut self.connection {
             Leased::Http1(sender) => {
                 write_as_http1(&mut head, intent);
                 announce_body(&mut head, &body);
-                sender.try_send_request(Request::from_parts(head, body)).await.map_err(Box::new)
+                let sent = sender.try_send_request(Request::from_parts(head, body)).await;
+                sent.map(|response| response.map(UpstreamBody::Http1)).map_err(|mut error| {
+                    let never_sent = error.take_message().map(Request::into_parts);
+                    Box::new(Unanswered { error: error.into_error().into(), never_sent })
+                })
             }
-            Leased::Http2(sender) => {
+            Leased::Http2(http2) => {
                 write_as_http2(&mut head);
-                sender.try_send_request(Request::from_parts(head, body)).await.map_err(Box::new)
+                let sent = http2.send(head, body).await;
+                sent.map(|response| response.map(UpstreamBody::Http2))
+                    .map_err(|(error, never_sent)| Box::new(Unanswered { error: error.into(), never_sent }))
             }
         }
     }

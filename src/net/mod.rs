@@ -1,9 +1,12 @@
 //! Sockets: addresses, listeners, the accept loop and the worker threads. What is said on a socket is left to others.
 
 mod address;
+mod buffer;
 mod listener;
 mod stream;
 mod workers;
+
+pub(crate) use buffer::Buffer;
 
 pub use address::{Address, AddressError, Endpoint, Host};
 pub use listener::{Arrival, BindError, Listener, PeerAddress};

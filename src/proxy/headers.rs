@@ -25,8 +25,6 @@ const CLIENT_CERT: HeaderName = HeaderName::from_static("client-cert");
 const CLIENT_CERT_CHAIN: HeaderName = HeaderName::from_static("client-cert-chain");
 const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const OWN_PREFIX: &str = "x-mantlet-";
 
 /// The headers that tell the local service who called, made once for a connection.
@@ -145,9 +143,6 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     let mut doomed: Vec<HeaderName> = Vec::new();
     let mut te_trailers = false;
     for (name, value) in headers.iter() {
-        if !may_be_doomed(name) {
-            continue;
-        }
         if is_hop_by_hop(name) {
             te_trailers |= name == TE && value.as_bytes().eq_ignore_ascii_case(b"trailers");
             doomed.push(name.clone());
@@ -168,18 +163,8 @@ pub(super) fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// The first letters of all that [`is_hop_by_hop`] and [`is_identity_name`] know; most names have another.
-fn may_be_doomed(name: &HeaderName) -> bool {
-    matches!(name.as_str().as_bytes().first(), Some(b'c' | b'k' | b'p' | b't' | b'u' | b'x'))
-}
-
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    name == CONNECTION
-        || name == TE
-        || name == TRANSFER_ENCODING
-        || name == UPGRADE
-        || name == KEEP_ALIVE
-        || name == PROXY_CONNECTION
+    matches!(name.as_str(), "connection" | "te" | "transfer-encoding" | "upgrade" | "keep-alive" | "proxy-connection")
 }
 
 /// Options that every message has, whose fields, where there are any, are removed in any case.
@@ -197,14 +182,12 @@ fn is_needed(name: &HeaderName) -> bool {
 /// between these and any other character that is no letter or digit, so neither does this.
 pub(super) fn is_identity_name(name: &HeaderName) -> bool {
     let name = name.as_str();
-    if !name.starts_with(['x', 'c']) {
-        return false;
+    match name.as_bytes() {
+        [b'x', separator, b'm' | b'f', ..] if !separator.is_ascii_alphanumeric() => {}
+        [b'c', b'l', b'i', b'e', b'n', b't', separator, ..] if !separator.is_ascii_alphanumeric() => {}
+        _ => return false,
     }
-    if name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-') {
-        is_reserved(name)
-    } else {
-        is_reserved(&name.replace(|character: char| !character.is_ascii_alphanumeric(), "-"))
-    }
+    is_reserved(&name.replace(|character: char| !character.is_ascii_alphanumeric(), "-"))
 }
 
 fn is_reserved(name: &str) -> bool {

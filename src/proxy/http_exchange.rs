@@ -1,13 +1,11 @@
 //! One request and its response: judged, cleaned, forwarded, answered. Both directions come through here.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Version, request};
-use hyper::body::Incoming;
 use serde_json::json;
 use tracing::debug;
 
@@ -17,12 +15,13 @@ use super::connections::{EndReason, Live, Phase};
 use super::direction::Direction;
 use super::error::ProxyError;
 use super::headers::{self, IdentityHeaders, Intent};
+use super::incoming::Incoming;
 use super::listener::ListenerContext;
 use super::record::ExchangeRecord;
 use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
 use super::tcp_tunnel;
-use super::upstream::{Answer, Upstream, UpstreamBody};
+use super::upstream::{Answer, Upstream};
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -44,7 +43,7 @@ pub(super) async fn exchange(
     worker: usize,
     route: Route,
     request: Request<Incoming>,
-) -> Result<Response<ResponseBody>, Infallible> {
+) -> Response<ResponseBody> {
     let in_flight = live.begin();
     if live.phase() == Phase::Cut {
         // The connection says goodbye and is dropped in a moment, and this with it. Nothing more is served on it.
@@ -65,7 +64,7 @@ pub(super) async fn exchange(
     if caller.version < Version::HTTP_2 && live.phase() >= Phase::Draining {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response)
+    response
 }
 
 /// What the form of an answer depends on.
@@ -175,7 +174,7 @@ fn pass_on(
 fn switch_protocols(
     context: &Arc<ListenerContext>,
     live: &Arc<Live>,
-    mut response: Response<UpstreamBody>,
+    mut response: Response<Incoming>,
     lease: super::upstream::Lease,
     upgrade: Option<AskedUpgrade>,
     mut record: Box<ExchangeRecord>,

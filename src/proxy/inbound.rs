@@ -23,7 +23,7 @@ use super::http_exchange::Route;
 use super::listener::ListenerContext;
 use super::proxy_protocol;
 use super::record::milliseconds;
-use super::tcp_tunnel::{self, Carried, TunnelEnd};
+use super::tcp_tunnel::{self, TunnelBytes, TunnelEnd};
 use super::upstream::Upstream;
 
 /// How long a handshake under way may still take once its listener has stopped accepting. The request that its caller is about
@@ -167,9 +167,9 @@ impl Inbound {
                 return stream.into_socket().abort();
             }
         }
-        let carried = Carried::default();
-        let end = tcp_tunnel::join(permit, stream, upstream, [live, service.live()], &carried).await;
-        self.context.record_tunnel(live, rules.upstream.address(), &carried, &end, started.elapsed());
+        let bytes = TunnelBytes::default();
+        let end = tcp_tunnel::join(permit, stream, upstream, [live, service.live()], &bytes).await;
+        self.context.record_tunnel(live, rules.upstream.address(), &bytes, &end, started.elapsed());
     }
 }
 
@@ -205,11 +205,11 @@ impl ListenerContext {
         &self,
         live: &Live,
         upstream: &str,
-        carried: &Carried,
+        bytes: &TunnelBytes,
         end: &TunnelEnd,
         duration: Duration,
     ) {
-        self.metrics.count_bytes(carried.to_upstream(), carried.to_caller());
+        self.metrics.count_bytes(bytes.to_upstream(), bytes.to_caller());
         if let Some(reason) = live.reason().filter(|_| live.phase() >= Phase::Closing) {
             self.metrics.count_end(reason.label());
         }
@@ -226,8 +226,8 @@ impl ListenerContext {
             peer.address = live.peer_address,
             connection = live.id,
             duration_ms = milliseconds(duration),
-            request_bytes = carried.to_upstream(),
-            response_bytes = carried.to_caller(),
+            request_bytes = bytes.to_upstream(),
+            response_bytes = bytes.to_caller(),
             upstream,
             outcome = match end {
                 TunnelEnd::Closed => "completed",

@@ -18,7 +18,7 @@ use super::headers::IdentityHeaders;
 use super::http_connection::{self, HttpVersion};
 use super::http_exchange::Route;
 use super::listener::ListenerContext;
-use super::tcp_tunnel::{self, Carried, TunnelEnd};
+use super::tcp_tunnel::{self, TunnelBytes, TunnelEnd};
 use super::upstream::Upstream;
 
 /// The beginning of the HTTP/2 connection preface (RFC 9113 section 3.4). No HTTP/1 request begins so: the method is reserved.
@@ -88,20 +88,20 @@ impl Outbound {
                 }
             }
         };
-        let carried = Carried::default();
+        let bytes = TunnelBytes::default();
         let lives = [live, peer.live()];
-        let end = tcp_tunnel::join(Permit::for_local_service(), stream, upstream, lives, &carried).await;
-        self.context.record_tunnel(peer.live(), target.address(), &carried, &end, started.elapsed());
-        if let Some(error) = refusal_of_our_certificate(&end, &carried, target.address()) {
+        let end = tcp_tunnel::join(Permit::for_local_service(), stream, upstream, lives, &bytes).await;
+        self.context.record_tunnel(peer.live(), target.address(), &bytes, &end, started.elapsed());
+        if let Some(error) = refusal_of_our_certificate(&end, &bytes, target.address()) {
             self.context.report_failure(target.address(), &error);
         }
     }
 }
 
 /// A TLS 1.3 peer refuses our certificate after the handshake is over for us, before it says anything else.
-fn refusal_of_our_certificate(end: &TunnelEnd, carried: &Carried, address: &str) -> Option<ProxyError> {
+fn refusal_of_our_certificate(end: &TunnelEnd, bytes: &TunnelBytes, address: &str) -> Option<ProxyError> {
     let TunnelEnd::Broken(error) = end else { return None };
-    let alert = peer_alert(error).filter(|_| carried.to_caller() == 0)?;
+    let alert = peer_alert(error).filter(|_| bytes.to_caller() == 0)?;
     Some(ProxyError::Tls { address: address.to_owned(), source: HandshakeError::Alert(alert) })
 }
 

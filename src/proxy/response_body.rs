@@ -7,9 +7,9 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::error::HttpError;
+use super::incoming::Incoming;
 use super::record::ExchangeRecord;
 use super::request_body::pass;
-use super::upstream::UpstreamBody;
 
 /// The body of a response on its way to the caller. It carries the record of the exchange, which ends when the body ends or
 /// is dropped.
@@ -21,13 +21,13 @@ pub(super) struct ResponseBody {
 
 #[derive(Debug)]
 enum Content {
-    Stream(UpstreamBody),
+    Stream(Incoming),
     Whole(Option<Bytes>),
 }
 
 impl ResponseBody {
     /// The upstream's answer.
-    pub(super) fn stream(body: UpstreamBody, record: Box<ExchangeRecord>) -> Self {
+    pub(super) fn stream(body: Incoming, record: Box<ExchangeRecord>) -> Self {
         Self { content: Content::Stream(body), record: Some(record) }
     }
 

@@ -1,15 +1,12 @@
 //! Bytes both ways, with half-close, until both ends are done or the connection has to end.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use std::{fmt, io};
 
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, copy_bidirectional_with_sizes};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tracing::debug;
 
 use crate::net::Stream;
@@ -18,20 +15,17 @@ use crate::policy::Permit;
 use super::connections::{Live, Phase, Registration};
 use super::listener::ListenerContext;
 use super::record::ExchangeRecord;
+use super::relay::{Carried, relay};
 use super::upstream::Lease;
 
-/// One TLS record's worth each way.
-const BUFFER: usize = 16 * 1024;
 /// How long an orderly end may take, what is buffered included, once a connection has to end.
 const FAREWELL: Duration = Duration::from_millis(50);
 
 /// What went through a tunnel.
 #[derive(Debug, Default)]
-pub(super) struct Carried {
-    from_caller: AtomicU64,
-    to_upstream: AtomicU64,
-    from_upstream: AtomicU64,
-    to_caller: AtomicU64,
+pub(super) struct TunnelBytes {
+    request: Carried,
+    response: Carried,
 }
 
 /// How a tunnel ended.
@@ -65,18 +59,17 @@ impl TunnelEnd {
     }
 }
 
-impl Carried {
+impl TunnelBytes {
     pub(super) fn to_upstream(&self) -> u64 {
-        self.to_upstream.load(Ordering::Relaxed)
+        self.request.delivered()
     }
 
     pub(super) fn to_caller(&self) -> u64 {
-        self.to_caller.load(Ordering::Relaxed)
+        self.response.delivered()
     }
 
     fn is_all_delivered(&self) -> bool {
-        self.from_caller.load(Ordering::Relaxed) == self.to_upstream()
-            && self.from_upstream.load(Ordering::Relaxed) == self.to_caller()
+        self.request.is_all_delivered() && self.response.is_all_delivered()
     }
 }
 
@@ -87,7 +80,7 @@ pub(super) async fn join<C, U>(
     mut caller: C,
     mut upstream: U,
     lives: [&Arc<Live>; 2],
-    carried: &Carried,
+    bytes: &TunnelBytes,
 ) -> TunnelEnd
 where
     C: AsyncRead + AsyncWrite + AsRef<Stream> + Unpin,
@@ -95,7 +88,7 @@ where
 {
     caller.as_ref().reset_on_close(true);
     upstream.as_ref().reset_on_close(true);
-    let end = tunnel(permit, &mut caller, &mut upstream, lives, carried).await;
+    let end = tunnel(permit, &mut caller, &mut upstream, lives, bytes).await;
     caller.as_ref().reset_on_close(!end.is_orderly());
     upstream.as_ref().reset_on_close(!end.is_orderly());
     end
@@ -107,22 +100,21 @@ async fn tunnel<C, U>(
     caller: &mut C,
     upstream: &mut U,
     lives: [&Arc<Live>; 2],
-    carried: &Carried,
+    bytes: &TunnelBytes,
 ) -> TunnelEnd
 where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut from = Metered { stream: &mut *caller, read: &carried.from_caller, written: &carried.to_caller, lives };
-    let mut to = Metered { stream: &mut *upstream, read: &carried.from_upstream, written: &carried.to_upstream, lives };
+    let note_use = || lives.iter().for_each(|live| live.note_use());
     let phase = tokio::select! {
-        outcome = copy_bidirectional_with_sizes(&mut from, &mut to, BUFFER, BUFFER) => {
-            return outcome.map_or_else(TunnelEnd::Broken, |_| TunnelEnd::Closed);
+        outcome = relay(caller, upstream, [&bytes.request, &bytes.response], note_use) => {
+            return outcome.map_or_else(TunnelEnd::Broken, |()| TunnelEnd::Closed);
         }
         phase = lives[0].phase_after(Phase::Draining) => phase,
         phase = lives[1].phase_after(Phase::Draining) => phase,
     };
-    if phase == Phase::Cut || !carried.is_all_delivered() {
+    if phase == Phase::Cut || !bytes.is_all_delivered() {
         return TunnelEnd::Cut;
     }
     let farewell = async { tokio::try_join!(caller.shutdown(), upstream.shutdown()) };
@@ -153,11 +145,11 @@ pub(super) fn join_upgraded(
                 return;
             }
         };
-        let carried = Carried::default();
-        let end = tunnel(permit, &mut caller, &mut upstream, lives, &carried).await;
+        let bytes = TunnelBytes::default();
+        let end = tunnel(permit, &mut caller, &mut upstream, lives, &bytes).await;
         debug!(listener = &*context.name, %end, "an upgraded connection ended");
-        record.add_response_bytes(carried.to_caller());
-        record.add_request_bytes(carried.to_upstream());
+        record.add_response_bytes(bytes.to_caller());
+        record.add_request_bytes(bytes.to_upstream());
         record.complete();
     });
 }
@@ -170,40 +162,4 @@ fn register_again(context: &ListenerContext, live: &Live) -> Registration {
         again.live().end(live.phase(), reason);
     }
     again
-}
-
-/// A stream whose bytes are counted. Those delivered keep both connections from being idle.
-struct Metered<'a, S> {
-    stream: &'a mut S,
-    read: &'a AtomicU64,
-    written: &'a AtomicU64,
-    lives: [&'a Arc<Live>; 2],
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<'_, S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut *this.stream).poll_read(cx, buf))?;
-        this.read.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<'_, S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = ready!(Pin::new(&mut *this.stream).poll_write(cx, buf))?;
-        this.written.fetch_add(written as u64, Ordering::Relaxed);
-        this.lives.iter().for_each(|live| live.note_use());
-        Poll::Ready(Ok(written))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.get_mut().stream).poll_shutdown(cx)
-    }
 }

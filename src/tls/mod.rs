@@ -7,7 +7,6 @@ mod accept;
 mod connect;
 mod error;
 mod peer;
-mod records;
 mod settings;
 mod stream;
 mod verifier;

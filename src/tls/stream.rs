@@ -16,10 +16,9 @@ use rustls::{CommonState, Error};
 use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::net::Stream;
+use crate::net::{Buffer, Stream};
 
 use super::error::HandshakeError;
-use super::records::RecordBuffer;
 
 /// What one record carries at most (RFC 8446 section 5.1).
 const FRAGMENT: usize = 1 << 14;
@@ -43,9 +42,9 @@ pub struct TlsStream<S> {
     socket: Stream,
     session: Box<S>,
     /// Records that wait to be opened.
-    incoming: RecordBuffer,
+    incoming: Buffer,
     /// Records that wait for the socket.
-    outgoing: RecordBuffer,
+    outgoing: Buffer,
     /// Opened bytes that no reader had room for.
     unread: Unread,
     /// The peer has said that nothing more comes.
@@ -77,8 +76,8 @@ impl<S: Session> TlsStream<S> {
         Self {
             socket,
             session: Box::new(session),
-            incoming: RecordBuffer::default(),
-            outgoing: RecordBuffer::default(),
+            incoming: Buffer::default(),
+            outgoing: Buffer::default(),
             unread: Unread::default(),
             peer_closed: false,
             closed: false,
@@ -170,8 +169,7 @@ impl<S: Session> TlsStream<S> {
         if !matches!(first, Step::Opened) {
             return Ok(first);
         }
-        while self.incoming.has_record() && self.incoming.first_record().is_some_and(|length| length <= buf.remaining())
-        {
+        while first_record(self.incoming.filled()).is_some_and(|record| record.len() <= buf.remaining()) {
             if !matches!(self.step(buf)?, Step::Opened) {
                 break;
             }
@@ -262,6 +260,40 @@ impl<S: Session> TlsStream<S> {
         }
     }
 
+    /// Seals pieces up to [`MAX_WRITE`]. Those that do not fill a record by themselves are copied together; of a large one only
+    /// what fills the record before it is copied.
+    fn poll_write_pieces(&mut self, cx: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_send(cx))?;
+        let mut gathered = Buffer::default();
+        let mut left = MAX_WRITE;
+        for piece in pieces {
+            let mut piece = &piece[..piece.len().min(left)];
+            left -= piece.len();
+            while !piece.is_empty() {
+                if gathered.is_empty() && piece.len() >= FRAGMENT {
+                    let (whole, rest) = piece.split_at(piece.len() - piece.len() % FRAGMENT);
+                    self.seal(|traffic, records| traffic.encrypt(whole, records))?;
+                    piece = rest;
+                    continue;
+                }
+                let room = FRAGMENT - gathered.filled().len();
+                let (now, later) = piece.split_at(piece.len().min(room));
+                gathered.free()[..now.len()].copy_from_slice(now);
+                gathered.fill(now.len());
+                piece = later;
+                if gathered.filled().len() == FRAGMENT {
+                    self.seal(|traffic, records| traffic.encrypt(gathered.filled(), records))?;
+                    gathered.discard(FRAGMENT);
+                }
+            }
+        }
+        if !gathered.is_empty() {
+            self.seal(|traffic, records| traffic.encrypt(gathered.filled(), records))?;
+        }
+        let _ = self.poll_send(cx)?;
+        Poll::Ready(Ok(MAX_WRITE - left))
+    }
+
     /// Hands the socket every record that waits for it.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.outgoing.is_empty() {
@@ -313,7 +345,7 @@ impl<S: Session> AsyncWrite for TlsStream<S> {
         Poll::Ready(Ok(taken.len()))
     }
 
-    /// Small pieces share records; a large first piece goes without a copy.
+    /// Pieces share records: a small first one takes with it as much of the next as fills them.
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -324,16 +356,7 @@ impl<S: Session> AsyncWrite for TlsStream<S> {
             (None, _) => Poll::Ready(Ok(0)),
             (Some(only), None) => self.poll_write(cx, only),
             (Some(first), _) if first.len() >= MAX_WRITE => self.poll_write(cx, first),
-            _ => {
-                let mut gathered = RecordBuffer::default();
-                for piece in pieces {
-                    let room = MAX_WRITE - gathered.filled().len();
-                    let taken = &piece[..piece.len().min(room)];
-                    gathered.free()[..taken.len()].copy_from_slice(taken);
-                    gathered.fill(taken.len());
-                }
-                self.poll_write(cx, gathered.filled())
-            }
+            _ => self.get_mut().poll_write_pieces(cx, pieces),
         }
     }
 
@@ -352,6 +375,10 @@ impl<S: Session> AsyncWrite for TlsStream<S> {
             ready!(this.poll_send(cx))?;
             this.closed = true;
             // A session that has failed has sent its alert and has nothing to add.
+            #[expect(
+                clippy::redundant_closure_for_method_calls,
+                reason = "the method is not general enough in its lifetimes"
+            )]
             let _ = this.seal(|traffic, records| traffic.queue_close_notify(records));
         }
         ready!(this.poll_send(cx))?;
@@ -421,8 +448,14 @@ impl Session for UnbufferedClientConnection {
     }
 }
 
+/// The first record, where it is there as a whole.
+fn first_record(records: &[u8]) -> Option<&[u8]> {
+    let [_, _, _, high, low, ..] = records else { return None };
+    records.get(..5 + usize::from(u16::from_be_bytes([*high, *low])))
+}
+
 /// Puts a message of the session among the records that wait for the socket.
-fn encode<D>(mut message: EncodeTlsData<'_, D>, outgoing: &mut RecordBuffer) -> Result<(), Error> {
+fn encode<D>(mut message: EncodeTlsData<'_, D>, outgoing: &mut Buffer) -> Result<(), Error> {
     let encoded = match message.encode(outgoing.free()) {
         Err(EncodeError::InsufficientSize(size)) => message.encode(outgoing.free_for(size.required_size)),
         outcome => outcome,
@@ -434,4 +467,19 @@ fn encode<D>(mut message: EncodeTlsData<'_, D>, outgoing: &mut RecordBuffer) -> 
 /// The form in which readers of a stream look for the library's errors.
 fn invalid(error: Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_record;
+
+    #[test]
+    fn a_record_is_known_by_its_header_and_taken_as_a_whole() {
+        let mut records = vec![23, 3, 3, 1];
+        assert_eq!(first_record(&records), None);
+        records.extend([2; 1 + 257]);
+        assert_eq!(first_record(&records), None);
+        records.extend([9; 8]);
+        assert_eq!(first_record(&records).map(<[u8]>::len), Some(5 + 258));
+    }
 }

@@ -2,7 +2,6 @@
 //!
 //! Each worker keeps its own connections, so that no lock is shared between cores.
 
-mod body;
 mod connect;
 mod http2;
 mod pool;
@@ -24,7 +23,6 @@ use super::direction::Direction;
 use super::listener::ListenerContext;
 use super::metrics::ListenerMetrics;
 
-pub use body::UpstreamBody;
 pub use connect::UpstreamStream;
 pub use pool::Lease;
 pub use send::Answer;

@@ -16,7 +16,7 @@ use crate::proxy::request_body::RequestBody;
 use crate::tls::Alpn;
 
 use super::connect::UpstreamStream;
-use super::http2::Http2;
+use super::http2::{Http2, Upload};
 use super::{Target, Upstream};
 
 /// Connections of one worker.
@@ -53,6 +53,8 @@ pub struct Lease {
     upstream: Arc<Upstream>,
     worker: usize,
     pub(super) connection: Leased,
+    /// What still carries the request's body.
+    pub(super) upload: Option<Upload>,
     in_flight: InFlight,
     /// True where the connection has carried something before, so that it may turn out closed.
     pub(in crate::proxy) reused: bool,
@@ -121,7 +123,7 @@ impl Upstream {
     }
 
     fn leased(self: &Arc<Self>, worker: usize, connection: Leased, in_flight: InFlight, reused: bool) -> Lease {
-        Lease { upstream: Arc::clone(self), worker, connection, in_flight, reused }
+        Lease { upstream: Arc::clone(self), worker, connection, upload: None, in_flight, reused }
     }
 
     async fn new_connection(self: &Arc<Self>, worker: usize, wanted: Wanted, alpn: Alpn) -> Result<Lease, ProxyError> {
@@ -220,7 +222,10 @@ impl Lease {
 
     /// Gives the connection back after the last byte of an answer.
     pub fn give_back(self) {
-        let Leased::Http1(sender) = self.connection else { return };
+        let sender = match self.connection {
+            Leased::Http1(sender) => sender,
+            Leased::Http2(_) => return self.upload.map_or((), Upload::go_on),
+        };
         let live = Arc::clone(self.in_flight.live());
         let mut pool = lock(&self.upstream.pools[self.worker].http1);
         if live.phase() == Phase::Open && !sender.is_closed() && pool.len() < self.upstream.limits.max_idle_upstream {

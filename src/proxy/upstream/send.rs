@@ -11,10 +11,11 @@ use crate::config::{AppProtocol, Hop};
 use crate::policy::Permit;
 use crate::proxy::error::{HttpError, ProxyError};
 use crate::proxy::headers::Intent;
+use crate::proxy::incoming::Incoming;
 use crate::proxy::request_body::RequestBody;
 
 use super::pool::{Lease, Leased, Wanted};
-use super::{Target, Upstream, UpstreamBody};
+use super::{Target, Upstream};
 
 /// A request body from this size on goes over HTTP/1.1 by `hop = "auto"`, where it costs less.
 const LARGE_BODY: u64 = 1024 * 1024;
@@ -23,7 +24,7 @@ const LARGE_BODY: u64 = 1024 * 1024;
 #[derive(Debug)]
 pub struct Answer {
     /// The answer.
-    pub response: Response<UpstreamBody>,
+    pub response: Response<Incoming>,
     /// To be given back after its last byte.
     pub lease: Lease,
     /// True where it took a second try.
@@ -141,13 +142,13 @@ impl Lease {
         mut head: request::Parts,
         body: RequestBody,
         intent: Intent,
-    ) -> Result<Response<UpstreamBody>, Box<Unanswered>> {
+    ) -> Result<Response<Incoming>, Box<Unanswered>> {
         match &mut self.connection {
             Leased::Http1(sender) => {
                 write_as_http1(&mut head, intent);
                 announce_body(&mut head, &body);
                 let sent = sender.try_send_request(Request::from_parts(head, body)).await;
-                sent.map(|response| response.map(UpstreamBody::Http1)).map_err(|mut error| {
+                sent.map(|response| response.map(Incoming::Http1)).map_err(|mut error| {
                     let never_sent = error.take_message().map(Request::into_parts);
                     Box::new(Unanswered { error: error.into_error().into(), never_sent })
                 })
@@ -155,8 +156,10 @@ impl Lease {
             Leased::Http2(http2) => {
                 write_as_http2(&mut head);
                 let sent = http2.send(head, body).await;
-                sent.map(|response| response.map(UpstreamBody::Http2))
-                    .map_err(|(error, never_sent)| Box::new(Unanswered { error: error.into(), never_sent }))
+                let (response, upload) =
+                    sent.map_err(|(error, never_sent)| Box::new(Unanswered { error: error.into(), never_sent }))?;
+                self.upload = upload;
+                Ok(response)
             }
         }
     }

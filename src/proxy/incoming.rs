@@ -1,26 +1,24 @@
-//! The body of an upstream's answer, whichever HTTP version it comes in.
+//! The body of a message that comes in, a request's or an answer's, whichever HTTP version it comes in.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
-use crate::proxy::error::HttpError;
+use super::error::HttpError;
+use super::http2_stream::Http2Body;
 
-use super::http2::Http2Body;
-
-/// The body of an upstream's answer.
+/// The body of a message that comes in.
 #[derive(Debug)]
-pub enum UpstreamBody {
+pub enum Incoming {
     /// HTTP/1.1
-    Http1(Incoming),
+    Http1(hyper::body::Incoming),
     /// HTTP/2
     Http2(Http2Body),
 }
 
-impl Body for UpstreamBody {
+impl Body for Incoming {
     type Data = Bytes;
     type Error = HttpError;
 

@@ -1,12 +1,12 @@
-//! Buffers for TLS records. Each worker keeps a few large ones, and a connection borrows one while bytes are on the move.
+//! Buffers for bytes on the move. Each worker keeps a few, and a connection borrows one for as long as there is something in it.
 
 use std::cell::RefCell;
 use std::mem::take;
 
-/// The largest record: its header and 2^14 + 256 bytes (RFC 8446 section 5.2).
-const MAX_RECORD: usize = 5 + (1 << 14) + 256;
-/// Room for four of the largest records, so that one call of the kernel moves 64 KiB.
-const CAPACITY: usize = 4 * MAX_RECORD;
+/// Room for one of the largest TLS records: its header and 2^14 + 256 bytes (RFC 8446 section 5.2).
+const RECORD: usize = 5 + (1 << 14) + 256;
+/// Room for four of them, so that one call of the kernel moves 64 KiB.
+const CAPACITY: usize = 4 * RECORD;
 /// Buffers that a worker keeps for the next connection that needs one.
 const KEPT: usize = 8;
 
@@ -16,47 +16,34 @@ thread_local! {
 
 /// Bytes in the order in which they came. An empty one takes no memory of its own.
 #[derive(Debug, Default)]
-pub(super) struct RecordBuffer {
+pub(crate) struct Buffer {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
 }
 
-impl RecordBuffer {
-    pub(super) fn is_empty(&self) -> bool {
+impl Buffer {
+    pub(crate) fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
     /// What is in it.
-    pub(super) fn filled(&mut self) -> &mut [u8] {
+    pub(crate) fn filled(&mut self) -> &mut [u8] {
         &mut self.bytes[self.start..self.end]
     }
 
-    /// The length of the first record with its header, where as much as its header is there.
-    pub(super) fn first_record(&self) -> Option<usize> {
-        match self.bytes[self.start..self.end] {
-            [_, _, _, high, low, ..] => Some(5 + usize::from(u16::from_be_bytes([high, low]))),
-            _ => None,
-        }
-    }
-
-    /// True where the first record is there as a whole.
-    pub(super) fn has_record(&self) -> bool {
-        self.first_record().is_some_and(|length| self.end - self.start >= length)
-    }
-
-    /// Where the next bytes go; empty where no more than [`CAPACITY`] would hold them. [`Self::fill`] then says how many came.
-    pub(super) fn free(&mut self) -> &mut [u8] {
+    /// Where the next bytes go, with room for 16 KiB at least unless as much is unread already. [`Self::fill`] says how many came.
+    pub(crate) fn free(&mut self) -> &mut [u8] {
         if self.bytes.len() < CAPACITY {
             self.borrow();
-        } else if self.end > CAPACITY - MAX_RECORD {
+        } else if self.end > CAPACITY - RECORD {
             self.move_to_front();
         }
         &mut self.bytes[self.end..]
     }
 
     /// The same with room for `length` bytes, however many there are. For bytes of our own alone.
-    pub(super) fn free_for(&mut self, length: usize) -> &mut [u8] {
+    pub(crate) fn free_for(&mut self, length: usize) -> &mut [u8] {
         if self.free().len() < length {
             self.move_to_front();
             self.bytes.resize(CAPACITY.max(self.end + length), 0);
@@ -64,12 +51,12 @@ impl RecordBuffer {
         &mut self.bytes[self.end..]
     }
 
-    pub(super) fn fill(&mut self, length: usize) {
+    pub(crate) fn fill(&mut self, length: usize) {
         self.end += length;
     }
 
     /// Drops bytes from the front.
-    pub(super) fn discard(&mut self, length: usize) {
+    pub(crate) fn discard(&mut self, length: usize) {
         self.start += length;
         if self.is_empty() {
             (self.start, self.end) = (0, 0);
@@ -77,7 +64,7 @@ impl RecordBuffer {
     }
 
     /// Keeps no more memory than what is in it needs, until more comes.
-    pub(super) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         if self.bytes.len() < CAPACITY {
             return;
         }
@@ -100,7 +87,7 @@ impl RecordBuffer {
     }
 }
 
-impl Drop for RecordBuffer {
+impl Drop for Buffer {
     fn drop(&mut self) {
         give_back(take(&mut self.bytes));
     }
@@ -127,14 +114,14 @@ mod tests {
         SPARE.with_borrow(Vec::len)
     }
 
-    fn put(buffer: &mut RecordBuffer, bytes: &[u8]) {
+    fn put(buffer: &mut Buffer, bytes: &[u8]) {
         buffer.free()[..bytes.len()].copy_from_slice(bytes);
         buffer.fill(bytes.len());
     }
 
     #[test]
     fn an_empty_buffer_gives_its_memory_back_to_the_next() {
-        let mut buffer = RecordBuffer::default();
+        let mut buffer = Buffer::default();
         put(&mut buffer, b"some");
         buffer.discard(4);
         buffer.settle();
@@ -147,7 +134,7 @@ mod tests {
 
     #[test]
     fn what_is_left_keeps_memory_for_itself_alone() {
-        let mut buffer = RecordBuffer::default();
+        let mut buffer = Buffer::default();
         put(&mut buffer, b"gone, left");
         buffer.discard(6);
         buffer.settle();
@@ -158,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_peer_cannot_make_it_grow() {
-        let mut buffer = RecordBuffer::default();
+        let mut buffer = Buffer::default();
         loop {
             let room = buffer.free().len();
             if room == 0 {
@@ -171,21 +158,10 @@ mod tests {
 
     #[test]
     fn there_is_always_room_for_our_own_bytes() {
-        let mut buffer = RecordBuffer::default();
+        let mut buffer = Buffer::default();
         let room = buffer.free().len();
         buffer.fill(room);
-        assert!(buffer.free_for(MAX_RECORD).len() >= MAX_RECORD);
+        assert!(buffer.free_for(RECORD).len() >= RECORD);
         assert_eq!(buffer.filled().len(), CAPACITY);
-    }
-
-    #[test]
-    fn a_record_is_known_by_its_header() {
-        let mut buffer = RecordBuffer::default();
-        put(&mut buffer, &[23, 3, 3, 1]);
-        assert_eq!(buffer.first_record(), None);
-        put(&mut buffer, &[2]);
-        assert_eq!((buffer.first_record(), buffer.has_record()), (Some(5 + 258), false));
-        put(&mut buffer, &[0; 258]);
-        assert!(buffer.has_record());
     }
 }

@@ -1,0 +1,58 @@
+//! A caller's HTTP/1.1 connection.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+
+use http::Request;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::connections::Phase;
+use super::http_connection::{FAREWELL, Responder};
+use super::http_exchange::Route;
+use super::incoming::Incoming;
+use super::watched::Watched;
+
+/// Serves one connection until it ends or has to. A caller learns from its next answer that the connection drains; only a quiet
+/// one is closed.
+///
+/// # Errors
+/// Why it broke off.
+pub(super) async fn serve<S, R>(stream: S, responder: &Responder<R>) -> hyper::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    R: Fn() -> Route,
+{
+    let live = responder.registration().live();
+    let limits = &responder.context().limits;
+    let service = service_fn(|request: Request<hyper::body::Incoming>| {
+        let response = responder.respond(request.map(Incoming::Http1));
+        async move { Ok::<_, Infallible>(response.await) }
+    });
+    let connection = http1::Builder::new()
+        .header_read_timeout(None)
+        .max_headers(limits.max_headers)
+        .max_header_size(limits.max_header_bytes)
+        .max_buf_size(limits.http1_buffer())
+        .serve_connection(TokioIo::new(Watched::new(stream, Arc::clone(live))), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let mut seen = Phase::Open;
+    loop {
+        tokio::select! {
+            outcome = &mut connection => return outcome,
+            phase = live.phase_after(seen) => seen = phase,
+        }
+        if seen >= Phase::Closing {
+            connection.as_mut().graceful_shutdown();
+        }
+        if seen == Phase::Cut {
+            // What is in flight ends here; the peer still learns that the connection is over, if it reads at all.
+            let _ = tokio::time::timeout(FAREWELL, &mut connection).await;
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! A caller's HTTP/2 connection. All of its exchanges run in the task of the connection.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use h2::Reason;
+use h2::server::{Connection, SendResponse};
+use http::header::DATE;
+use http::{HeaderValue, Request, Response};
+use http_body::Body as _;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::config::Limits;
+
+use super::connections::Phase;
+use super::error::HttpError;
+use super::http_connection::{FAREWELL, Responder};
+use super::http_exchange::Route;
+use super::http2_settings::{CONNECTION_WINDOW, MAX_FRAME, SEND_BUFFER, STREAM_WINDOW};
+use super::http2_stream::{Http2Body, carry};
+use super::incoming::Incoming;
+use super::response_body::ResponseBody;
+
+/// Streams that the caller's breaches of the protocol may reset before the connection ends.
+const MAX_BREACHES: usize = 1024;
+
+/// Serves one connection until it ends or has to.
+///
+/// # Errors
+/// Why it broke off.
+pub(super) async fn serve<S, R>(stream: S, responder: &Responder<R>) -> Result<(), h2::Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    R: Fn() -> Route,
+{
+    let live = responder.registration().live();
+    let handshake = builder(&responder.context().limits).handshake(stream);
+    let mut connection = tokio::select! {
+        connection = handshake => connection?,
+        _ = live.phase_after(Phase::Draining) => return Ok(()),
+    };
+    let mut exchanges = FuturesUnordered::new();
+    let mut run = |connection: &mut Connection<S, Bytes>, cx: &mut Context<'_>| {
+        while let Poll::Ready(accepted) = connection.poll_accept(cx) {
+            let Some((request, respond)) = accepted.transpose()? else { return Poll::Ready(Ok(())) };
+            let (head, frames) = request.into_parts();
+            let body = Incoming::Http2(Http2Body::new(&head.headers, frames));
+            exchanges.push(Box::pin(answer(responder.respond(Request::from_parts(head, body)), respond)));
+        }
+        while let Poll::Ready(Some(())) = exchanges.poll_next_unpin(cx) {}
+        Poll::Pending
+    };
+    let mut seen = Phase::Open;
+    loop {
+        tokio::select! {
+            outcome = poll_fn(|cx| run(&mut connection, cx)) => return outcome,
+            phase = live.phase_after(seen) => seen = phase,
+        }
+        connection.graceful_shutdown();
+        if seen == Phase::Cut {
+            // What is in flight ends here; the peer still learns that the connection is over, if it reads at all.
+            let _ = tokio::time::timeout(FAREWELL, poll_fn(|cx| run(&mut connection, cx))).await;
+            return Ok(());
+        }
+    }
+}
+
+fn builder(limits: &Limits) -> h2::server::Builder {
+    let mut builder = h2::server::Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(MAX_FRAME)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_streams(limits.max_streams)
+        .max_local_error_reset_streams(Some(MAX_BREACHES))
+        // A peer's sidecar takes back at once whatever a client of its own had in flight. That is no attack, and ending the
+        // connection would fail the requests of others; `Connections` judges resets over time.
+        .max_pending_accept_reset_streams(limits.max_streams as usize * 2)
+        .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX));
+    builder
+}
+
+/// Answers one request, unless the caller takes it back first.
+async fn answer(response: impl Future<Output = Response<ResponseBody>>, mut respond: SendResponse<Bytes>) {
+    let response = {
+        let mut response = pin!(response);
+        let answered = poll_fn(|cx| match response.as_mut().poll(cx) {
+            Poll::Ready(response) => Poll::Ready(Some(response)),
+            Poll::Pending => respond.poll_reset(cx).map(|_| None),
+        });
+        answered.await
+    };
+    let Some(response) = response else { return };
+    let (mut head, body) = response.into_parts();
+    // RFC 9110 section 6.6.1
+    head.headers.entry(DATE).or_insert_with(now);
+    let ended = body.is_end_stream();
+    // Where the stream takes no answer any more, the caller has gone.
+    if let Ok(stream) = respond.send_response(Response::from_parts(head, ()), ended)
+        && !ended
+    {
+        carry(body, stream, reset_reason).await;
+    }
+}
+
+/// A body that broke off resets the caller's stream for the reason that the upstream gave.
+fn reset_reason(error: &HttpError) -> Reason {
+    match error {
+        HttpError::Http2(error) => error.reason().unwrap_or(Reason::INTERNAL_ERROR),
+        HttpError::Http1(_) => Reason::INTERNAL_ERROR,
+    }
+}
+
+fn now() -> HeaderValue {
+    HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())).expect("a date is a header value")
+}

@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
+use super::stream::canonical;
 use super::{Address, Stream, Worker, Workers};
 
 /// Connections that the kernel holds for us until they are accepted.
@@ -67,6 +68,8 @@ fn remedy(error: &io::Error) -> &'static str {
 pub struct Arrival {
     /// The connection, registered with the runtime of the worker that runs it.
     pub stream: Stream,
+    /// Where it comes from.
+    pub address: PeerAddress,
     /// Its place under the listener's limit, given back when this is dropped.
     pub place: OwnedSemaphorePermit,
     /// The index of that worker.
@@ -143,7 +146,7 @@ impl Listener {
     ) -> io::Result<()> {
         let socket = AcceptingSocket::register(self)?;
         loop {
-            let (stream, place) = socket.accept_within(limit).await;
+            let (stream, _, place) = socket.accept_within(limit).await;
             take(stream, place);
         }
     }
@@ -209,19 +212,22 @@ impl AcceptingSocket {
         })
     }
 
-    async fn accept(&self) -> io::Result<Stream> {
+    async fn accept(&self) -> io::Result<(Stream, PeerAddress)> {
         Ok(match self {
-            Self::Tcp(listener) => Stream::Tcp(listener.accept().await?.0),
-            Self::Unix(listener) => Stream::Unix(listener.accept().await?.0),
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                (Stream::Tcp(stream), PeerAddress::Tcp(canonical(address)))
+            }
+            Self::Unix(listener) => (Stream::Unix(listener.accept().await?.0), PeerAddress::Unix),
         })
     }
 
     /// The next connection, once there is a place for it. Errors are told of and survived.
-    async fn accept_within(&self, limit: &Arc<Semaphore>) -> (Stream, OwnedSemaphorePermit) {
+    async fn accept_within(&self, limit: &Arc<Semaphore>) -> (Stream, PeerAddress, OwnedSemaphorePermit) {
         let place = Arc::clone(limit).acquire_owned().await.expect("the semaphore is never closed");
         loop {
             match self.accept().await {
-                Ok(stream) => return (stream, place),
+                Ok((stream, address)) => return (stream, address, place),
                 Err(error) if is_of_one_connection(&error) => {
                     debug!(%error, "a connection was gone before it was accepted");
                 }
@@ -240,12 +246,12 @@ where
     S: Fn(Arrival) -> F + Clone + Send + 'static,
 {
     loop {
-        let (stream, place) = socket.accept_within(limit).await;
+        let (stream, address, place) = socket.accept_within(limit).await;
         let least = Worker::least_loaded(workers);
         if own.load() <= least.load() + TOLERATED_IMBALANCE {
-            own.spawn(serve(Arrival { stream, place, worker: own.index }));
+            own.spawn(serve(Arrival { stream, address, place, worker: own.index }));
         } else {
-            move_to(least, stream, place, serve.clone());
+            move_to(least, stream, address, place, serve.clone());
         }
     }
 }
@@ -259,14 +265,14 @@ where
     for _ in 0..MAX_WAITING {
         let Ok(place) = Arc::clone(limit).try_acquire_owned() else { return };
         match tokio::time::timeout(Duration::ZERO, socket.accept()).await {
-            Ok(Ok(stream)) => own.spawn(serve(Arrival { stream, place, worker: own.index })),
+            Ok(Ok((stream, address))) => own.spawn(serve(Arrival { stream, address, place, worker: own.index })),
             Ok(Err(error)) if is_of_one_connection(&error) => {}
             Ok(Err(_)) | Err(_) => return,
         }
     }
 }
 
-fn move_to<F, S>(worker: &Worker, stream: Stream, place: OwnedSemaphorePermit, serve: S)
+fn move_to<F, S>(worker: &Worker, stream: Stream, address: PeerAddress, place: OwnedSemaphorePermit, serve: S)
 where
     F: Future<Output = ()> + Send + 'static,
     S: Fn(Arrival) -> F + Send + 'static,
@@ -275,7 +281,7 @@ where
     match stream.into_unregistered() {
         Ok(socket) => worker.spawn(async move {
             match socket.register() {
-                Ok(stream) => serve(Arrival { stream, place, worker: index }).await,
+                Ok(stream) => serve(Arrival { stream, address, place, worker: index }).await,
                 Err(error) => warn!(%error, "an accepted connection could not be registered"),
             }
         }),

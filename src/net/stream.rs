@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{Address, PeerAddress};
+use super::Address;
 
 /// How long the other end may take to read our last words and close.
 const LINGER: Duration = Duration::from_secs(1);
@@ -84,16 +84,6 @@ impl Stream {
         let _ = tokio::time::timeout(LINGER, farewell).await;
     }
 
-    /// The other end's address.
-    pub fn peer_address(&self) -> PeerAddress {
-        match self {
-            Self::Tcp(stream) => {
-                stream.peer_addr().map_or(PeerAddress::Unix, |address| PeerAddress::Tcp(canonical(address)))
-            }
-            Self::Unix(_) => PeerAddress::Unix,
-        }
-    }
-
     /// Our end's address, where it is an IP address and port.
     pub fn local_address(&self) -> Option<SocketAddr> {
         match self {
@@ -104,7 +94,7 @@ impl Stream {
 }
 
 /// A listener for both families shows IPv4 addresses as IPv6 ones, which rules and readers do not expect.
-fn canonical(address: SocketAddr) -> SocketAddr {
+pub(super) fn canonical(address: SocketAddr) -> SocketAddr {
     match address.ip().to_canonical() {
         IpAddr::V4(ip) => SocketAddr::new(ip.into(), address.port()),
         IpAddr::V6(_) => address,

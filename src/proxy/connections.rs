@@ -91,6 +91,8 @@ pub struct Live {
     cancelled_counted: AtomicU64,
     last_used: AtomicU64,
     header_since: AtomicU64,
+    /// The last request was over, its body read to the end, when its answer was.
+    is_request_over: AtomicBool,
     draining_since: AtomicU64,
     _held: Option<Held>,
 }
@@ -167,6 +169,7 @@ impl Connections {
             cancelled_counted: AtomicU64::new(now_ms()),
             last_used: AtomicU64::new(now_ms()),
             header_since: AtomicU64::new(0),
+            is_request_over: AtomicBool::new(false),
             draining_since: AtomicU64::new(0),
             _held: held,
         });
@@ -281,6 +284,7 @@ impl Live {
         self.in_flight.fetch_add(1, Ordering::AcqRel);
         self.requests.fetch_add(1, Ordering::Relaxed);
         self.header_since.store(0, Ordering::Relaxed);
+        self.is_request_over.store(false, Ordering::Relaxed);
         InFlight(Arc::clone(self))
     }
 
@@ -289,6 +293,16 @@ impl Live {
         if self.in_flight() == 0 && self.header_since.load(Ordering::Relaxed) == 0 {
             self.header_since.store(now_ms(), Ordering::Relaxed);
         }
+    }
+
+    /// Notes that a request was answered, and whether its body was read to its end.
+    pub fn note_answered(&self, is_request_over: bool) {
+        self.is_request_over.store(is_request_over, Ordering::Relaxed);
+    }
+
+    /// True where all that the caller has sent was read: its last request to the end, and nothing after it.
+    pub fn is_read_to_the_end(&self) -> bool {
+        self.header_since.load(Ordering::Relaxed) == 0 && self.is_request_over.load(Ordering::Relaxed)
     }
 
     /// Notes that a tunnel carried something.

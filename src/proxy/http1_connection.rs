@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use http::Request;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -29,8 +30,7 @@ where
     let live = responder.registration().live();
     let limits = &responder.context().limits;
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
-        let response = responder.respond(request.map(Incoming::Http1));
-        async move { Ok::<_, Infallible>(response.await) }
+        responder.respond(request.map(Incoming::Http1)).map(Ok::<_, Infallible>)
     });
     let connection = http1::Builder::new()
         .header_read_timeout(None)

@@ -49,7 +49,7 @@ where
             let Some((request, respond)) = accepted.transpose()? else { return Poll::Ready(Ok(())) };
             let (head, frames) = request.into_parts();
             let body = Incoming::Http2(Http2Body::new(&head.headers, frames));
-            exchanges.push(Box::pin(answer(responder.respond(Request::from_parts(head, body)), respond)));
+            exchanges.push(answer(responder.respond(Request::from_parts(head, body)), respond));
         }
         while let Poll::Ready(Some(())) = exchanges.poll_next_unpin(cx) {}
         Poll::Pending
@@ -86,10 +86,10 @@ fn builder(limits: &Limits) -> h2::server::Builder {
 }
 
 /// Answers one request, unless the caller takes it back first.
-async fn answer(response: impl Future<Output = Response<ResponseBody>>, mut respond: SendResponse<Bytes>) {
+async fn answer(exchange: impl Future<Output = Response<ResponseBody>>, mut respond: SendResponse<Bytes>) {
     let response = {
-        let mut response = pin!(response);
-        let answered = poll_fn(|cx| match response.as_mut().poll(cx) {
+        let mut exchange = pin!(exchange);
+        let answered = poll_fn(|cx| match exchange.as_mut().poll(cx) {
             Poll::Ready(response) => Poll::Ready(Some(response)),
             Poll::Pending => respond.poll_reset(cx).map(|_| None),
         });

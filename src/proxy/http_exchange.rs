@@ -1,5 +1,6 @@
 //! One request and its response: judged, cleaned, forwarded, answered. Both directions come through here.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,19 +37,16 @@ pub(super) struct Route {
     pub(super) identity: Arc<IdentityHeaders>,
 }
 
-/// Answers one request. It never fails: what goes wrong is an answer.
-pub(super) async fn exchange(
+/// Answers one request. It never fails: what goes wrong is an answer. All that needs no waiting is done at once, so that what
+/// waits is small.
+pub(super) fn exchange(
     context: Arc<ListenerContext>,
     live: Arc<Live>,
     worker: usize,
     route: Route,
     request: Request<Incoming>,
-) -> Response<ResponseBody> {
+) -> impl Future<Output = Response<ResponseBody>> {
     let in_flight = live.begin();
-    if live.phase() == Phase::Cut {
-        // The connection says goodbye and is dropped in a moment, and this with it. Nothing more is served on it.
-        std::future::pending::<()>().await;
-    }
     let (mut head, body) = request.into_parts();
     let caller =
         Caller { version: head.version, is_grpc: head.headers.get(CONTENT_TYPE).is_some_and(headers::is_grpc_type) };
@@ -57,14 +55,28 @@ pub(super) async fn exchange(
     let (body, upload) = RequestBody::new(body);
     record.watch_upload(upload);
     let address = Arc::clone(route.upstream.address());
-    let mut response = match forward(&context, worker, route, head, body).await {
-        Ok((answer, upgrade)) => pass_on(&context, &live, answer, upgrade, record, caller),
-        Err(error) => refuse(&context, &live, &address, &error, record, caller),
-    };
-    if caller.version < Version::HTTP_2 && live.phase() >= Phase::Draining {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    let is_cut = live.phase() == Phase::Cut;
+    let begun = begin(&context, worker, route, head, body);
+    async move {
+        if is_cut {
+            // The connection says goodbye and is dropped in a moment, and this with it. Nothing more is served on it.
+            std::future::pending::<()>().await;
+        }
+        let outcome = match begun {
+            Ok(Begun { limit, upgrade, sending }) => {
+                answer_of(&context, limit, sending).await.map(|answer| (answer, upgrade))
+            }
+            Err(error) => Err(error),
+        };
+        let mut response = match outcome {
+            Ok((answer, upgrade)) => pass_on(&context, &live, answer, upgrade, record, caller),
+            Err(error) => refuse(&context, &live, &address, &error, record, caller),
+        };
+        if caller.version < Version::HTTP_2 && live.phase() >= Phase::Draining {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
-    response
 }
 
 /// What the form of an answer depends on.
@@ -80,34 +92,52 @@ struct AskedUpgrade {
     permit: Permit,
 }
 
-async fn forward(
+/// The sending of a request. Boxed, so that an exchange that waits for it is small wherever it is kept.
+type Sending = Pin<Box<dyn Future<Output = Result<Answer, ProxyError>> + Send>>;
+
+/// A request that is permitted, cleaned and ready to be sent.
+struct Begun {
+    /// How long its answer may take.
+    limit: Option<Duration>,
+    upgrade: Option<AskedUpgrade>,
+    sending: Sending,
+}
+
+fn begin(
     context: &ListenerContext,
     worker: usize,
     route: Route,
     mut head: request::Parts,
     body: RequestBody,
-) -> Result<(Answer, Option<AskedUpgrade>), ProxyError> {
+) -> Result<Begun, ProxyError> {
     let intent = headers::check_request(&head)?;
     let permit = route.permit.map_err(ProxyError::Denied)?;
     let limit = answer_limit(context, &head.headers, intent);
-    let protocol = head.headers.get(UPGRADE).cloned();
+    let protocol = if intent == Intent::Upgrade { head.headers.get(UPGRADE).cloned() } else { None };
     headers::strip(&mut head.headers);
     headers::take_expectation(&mut head.headers);
     route.identity.set(&mut head.headers);
-    let upgrade = match (intent, protocol) {
-        (Intent::Upgrade, Some(protocol)) => {
-            head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            head.headers.insert(UPGRADE, protocol);
-            head.extensions
-                .remove::<hyper::upgrade::OnUpgrade>()
-                .map(|caller| AskedUpgrade { caller, permit: permit.clone() })
-        }
-        _ => None,
-    };
-    let send = route.upstream.send(worker, permit, head, body, intent);
+    let upgrade = protocol.and_then(|protocol| {
+        head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        head.headers.insert(UPGRADE, protocol);
+        let caller = head.extensions.remove::<hyper::upgrade::OnUpgrade>()?;
+        Some(AskedUpgrade { caller, permit: permit.clone() })
+    });
+    let sending = Box::pin(route.upstream.send(worker, permit, head, body, intent)?);
+    Ok(Begun { limit, upgrade, sending })
+}
+
+/// Waits for an answer, no longer than it may take.
+async fn answer_of(
+    context: &ListenerContext,
+    limit: Option<Duration>,
+    mut sending: Sending,
+) -> Result<Answer, ProxyError> {
     let answer = match limit {
-        Some(limit) => tokio::time::timeout(limit, send).await.map_err(|_| ProxyError::AnswerTimeout { limit })??,
-        None => send.await?,
+        Some(limit) => {
+            tokio::time::timeout(limit, sending.as_mut()).await.map_err(|_| ProxyError::AnswerTimeout { limit })??
+        }
+        None => sending.await?,
     };
     if answer.retried {
         context.metrics.count_retry();
@@ -115,7 +145,7 @@ async fn forward(
     if context.direction == Direction::Outbound && !answer.lease.reused {
         context.metrics.count_handshake();
     }
-    Ok((answer, upgrade))
+    Ok(answer)
 }
 
 /// The shorter of `timeouts.response_header` and the deadline that a gRPC caller set.

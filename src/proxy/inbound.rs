@@ -59,8 +59,7 @@ pub struct InboundRules {
 impl Inbound {
     /// Serves one accepted connection until it ends.
     pub async fn serve(self: Arc<Self>, arrival: Arrival, stop: CancellationToken) {
-        let Arrival { stream, place, worker } = arrival;
-        let address = stream.peer_address();
+        let Arrival { stream, address, place, worker } = arrival;
         let trust = self.context.trust.load_full();
         let too_late = async {
             stop.cancelled().await;

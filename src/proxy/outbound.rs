@@ -40,8 +40,8 @@ pub struct Outbound {
 impl Outbound {
     /// Serves one accepted connection until it ends.
     pub async fn serve(self: Arc<Self>, arrival: Arrival, stop: CancellationToken) {
-        let Arrival { stream, place, worker } = arrival;
-        let registration = self.context.register(stream.peer_address(), None, place);
+        let Arrival { stream, address, place, worker } = arrival;
+        let registration = self.context.register(address, None, place);
         match self.protocol {
             Protocol::Http => {
                 let preface = tokio::time::timeout(self.context.timeouts.request_header, read_version(&stream));

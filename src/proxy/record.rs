@@ -137,6 +137,7 @@ impl Drop for ExchangeRecord {
     fn drop(&mut self) {
         let duration = self.started.elapsed();
         let request_bytes = self.request_bytes + self.upload.as_ref().map_or(0, |upload| upload.bytes());
+        self.in_flight.live().note_answered(self.upload.as_ref().is_none_or(|upload| upload.is_over()));
         if self.upload.as_ref().is_some_and(|upload| upload.is_broken_off()) {
             // Whatever else failed in consequence.
             self.outcome = Outcome::InProgress;

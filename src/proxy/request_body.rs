@@ -31,12 +31,18 @@ pub enum RequestBody {
 pub struct Upload {
     bytes: AtomicU64,
     is_broken_off: AtomicBool,
+    is_over: AtomicBool,
 }
 
 impl Upload {
     /// Bytes so far.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// True where it was read to its end.
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
     }
 
     /// True where the caller broke off before its end.
@@ -69,11 +75,14 @@ impl Body for RequestBody {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Stream { incoming, upload } => {
-                let mut frame = ready!(Pin::new(incoming).poll_frame(cx));
+                let mut frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
                 match &mut frame {
                     Some(Ok(frame)) => drop(upload.bytes.fetch_add(pass(frame), Ordering::Relaxed)),
                     Some(Err(_)) => upload.is_broken_off.store(true, Ordering::Relaxed),
                     None => {}
+                }
+                if frame.is_none() || incoming.is_end_stream() {
+                    upload.is_over.store(true, Ordering::Relaxed);
                 }
                 Poll::Ready(frame)
             }

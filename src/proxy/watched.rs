@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use crate::net::Buffer;
+
 use super::connections::Live;
 
 /// How long a caller may take to read its last answer and close, once we have nothing more to say.
@@ -18,8 +20,8 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// A stream that notes when bytes come in, so that a header section that never ends is seen.
 ///
-/// Its shutdown lingers (RFC 9112 section 9.6): a socket closed over unread bytes resets the connection, and the reset may take
-/// the last answer, which says why, away from the caller.
+/// Its shutdown lingers where the caller may still be sending (RFC 9112 section 9.6): a socket closed over unread bytes resets the
+/// connection, and the reset may take the last answer, which says why, away from the caller.
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     stream: S,
@@ -72,13 +74,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
         if self.lingering.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         }
+        if self.live.is_read_to_the_end() {
+            return Poll::Ready(Ok(()));
+        }
         let lingering = self.lingering.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
-        let mut unread = [0; 4096];
+        let mut unread = Buffer::default();
         loop {
             if lingering.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
-            let mut buffer = ReadBuf::new(&mut unread);
+            let mut buffer = ReadBuf::new(unread.free());
             match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => {}
                 _ => return Poll::Ready(Ok(())),

@@ -5,15 +5,15 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::{Connection, SendRequest};
-use h2::{Ping, PingPong, Reason, SendStream};
+use h2::client::{Connection, ResponseFuture, SendRequest};
+use h2::{Ping, PingPong, Reason};
 use http::{Request, Response, request};
 use http_body::Body as _;
 use tokio::task::AbortHandle;
@@ -50,6 +50,9 @@ pub(super) struct Driver {
 
 /// Why a request has no answer, and the request where nothing of it was sent.
 pub(super) type Unanswered = (h2::Error, Option<(request::Parts, RequestBody)>);
+
+/// The carrying of a request's body.
+type Carrying = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The task that carries the rest of a request's body. It ends with the answer, unless that came through.
 #[derive(Debug)]
@@ -96,12 +99,12 @@ impl Http2 {
         (self.live.phase() == Phase::Open).then_some(in_flight)
     }
 
-    /// Sends one request and waits for the header section of its answer.
-    pub(super) async fn send(
+    /// Begins a request, and gives what its answer and the rest of its body are waited for with.
+    pub(super) fn send(
         &self,
         head: request::Parts,
         body: RequestBody,
-    ) -> Result<(Response<Incoming>, Option<Upload>), Unanswered> {
+    ) -> Result<(ResponseFuture, Option<Carrying>), Unanswered> {
         let ended = body.is_end_stream();
         let opened = {
             let mut sender = self.sender();
@@ -113,10 +116,9 @@ impl Http2 {
             }
         };
         let (answer, stream) = opened.map_err(|error| (error, None))?;
-        let upload = if ended { None } else { upload(body, stream).await };
-        let (head, frames) = answer.await.map_err(|error| (error, None))?.into_parts();
-        let body = Incoming::Http2(Http2Body::new(&head.headers, frames));
-        Ok((Response::from_parts(head, body), upload))
+        let carrying: Option<Carrying> =
+            if ended { None } else { Some(Box::pin(carry(body, stream, |_| Reason::CANCEL))) };
+        Ok((answer, carrying))
     }
 
     fn sender(&self) -> MutexGuard<'_, SendRequest<Bytes>> {
@@ -155,13 +157,20 @@ impl Driver {
     }
 }
 
-/// Sends as much of a body as has come. The rest, if any, is carried by a task.
-async fn upload(body: RequestBody, stream: SendStream<Bytes>) -> Option<Upload> {
-    let mut carrying = Box::pin(carry(body, stream, |_| Reason::CANCEL));
-    match poll_fn(|cx| Poll::Ready(carrying.as_mut().poll(cx))).await {
-        Poll::Ready(()) => None,
-        Poll::Pending => Some(Upload(Some(tokio::spawn(carrying).abort_handle()))),
+/// Waits for the header section of an answer. What has come of the body is sent first; the rest, if any, is carried by a task.
+pub(super) async fn answered(
+    answer: ResponseFuture,
+    carrying: Option<Carrying>,
+    upload: &mut Option<Upload>,
+) -> Result<Response<Incoming>, h2::Error> {
+    if let Some(mut carrying) = carrying
+        && poll_fn(|cx| Poll::Ready(carrying.as_mut().poll(cx))).await.is_pending()
+    {
+        *upload = Some(Upload(Some(tokio::spawn(carrying).abort_handle())));
     }
+    let (head, frames) = answer.await?.into_parts();
+    let body = Incoming::Http2(Http2Body::new(&head.headers, frames));
+    Ok(Response::from_parts(head, body))
 }
 
 impl Upload {

@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::future::Future;
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -161,7 +160,7 @@ impl Upstream {
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|source| self.no_answer(source))?;
-        tokio::spawn(run(connection.with_upgrades(), registration));
+        tokio::spawn(run(Box::pin(connection.with_upgrades()), registration));
         Ok(sender)
     }
 
@@ -175,7 +174,7 @@ impl Upstream {
             .await
             .map_err(|source| self.no_answer(source))?;
         lock(&self.pools[worker].http2).push(Arc::clone(&http2));
-        tokio::spawn(run(driver.drive(), registration));
+        tokio::spawn(run(Box::pin(driver.drive()), registration));
         Ok(http2)
     }
 
@@ -235,8 +234,7 @@ impl Lease {
 }
 
 /// Runs a connection until it ends by itself or has to. One that is closing has nothing in flight.
-async fn run(connection: impl Future<Output = Result<(), impl Display>>, registration: Registration) {
-    let mut connection = pin!(connection);
+async fn run(mut connection: impl Future<Output = Result<(), impl Display>> + Unpin, registration: Registration) {
     let live = registration.live();
     tokio::select! {
         outcome = &mut connection => if let Err(error) = outcome {

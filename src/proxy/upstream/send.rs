@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+use futures_util::future::Either;
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING};
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, request};
@@ -14,6 +16,7 @@ use crate::proxy::headers::Intent;
 use crate::proxy::incoming::Incoming;
 use crate::proxy::request_body::RequestBody;
 
+use super::http2::answered;
 use super::pool::{Lease, Leased, Wanted};
 use super::{Target, Upstream};
 
@@ -37,29 +40,31 @@ impl Upstream {
     ///
     /// # Errors
     /// Why there is no answer.
-    pub async fn send(
-        self: &Arc<Self>,
+    pub fn send(
+        self: Arc<Self>,
         worker: usize,
         _permit: Permit,
         mut head: request::Parts,
         mut body: RequestBody,
         intent: Intent,
-    ) -> Result<Answer, ProxyError> {
+    ) -> Result<impl Future<Output = Result<Answer, ProxyError>>, ProxyError> {
         let wanted = self.wanted(&head, intent)?;
-        let mut retried = false;
-        loop {
-            let mut lease = self.lease(worker, wanted, retried).await?;
-            let spare = (lease.reused && !retried && body.is_empty()).then(|| head.clone());
-            let unanswered = match lease.send(head, body, intent).await {
-                Ok(response) => return Ok(Answer { response, lease, retried }),
-                Err(unanswered) => *unanswered,
-            };
-            (head, body) = match again(unanswered, lease.reused && !retried, spare) {
-                Ok(again) => again,
-                Err(error) => return Err(self.no_answer(error)),
-            };
-            retried = true;
-        }
+        Ok(async move {
+            let mut retried = false;
+            loop {
+                let mut lease = self.lease(worker, wanted, retried).await?;
+                let spare = (lease.reused && !retried && body.is_empty()).then(|| Box::new(head.clone()));
+                let unanswered = match lease.send(head, body, intent).await {
+                    Ok(response) => return Ok(Answer { response, lease, retried }),
+                    Err(unanswered) => *unanswered,
+                };
+                (head, body) = match again(unanswered, lease.reused && !retried, spare) {
+                    Ok(again) => again,
+                    Err(error) => return Err(self.no_answer(error)),
+                };
+                retried = true;
+            }
+        })
     }
 
     fn wanted(&self, head: &request::Parts, intent: Intent) -> Result<Wanted, ProxyError> {
@@ -98,14 +103,14 @@ struct Unanswered {
 fn again(
     Unanswered { error, never_sent }: Unanswered,
     may_retry: bool,
-    spare: Option<request::Parts>,
+    spare: Option<Box<request::Parts>>,
 ) -> Result<(request::Parts, RequestBody), HttpError> {
     match (may_retry, never_sent, spare) {
         (true, Some(request), _) => Ok(request),
         (true, None, Some(head))
             if was_not_processed(&error) || (is_idempotent(&head.method) && was_closed(&error)) =>
         {
-            Ok((head, RequestBody::Empty))
+            Ok((*head, RequestBody::Empty))
         }
         _ => Err(error),
     }
@@ -137,29 +142,35 @@ fn was_not_processed(error: &HttpError) -> bool {
 }
 
 impl Lease {
-    async fn send(
+    /// Sends a request and waits for its answer. It is handed over at once, and only its answer is waited for.
+    fn send(
         &mut self,
         mut head: request::Parts,
         body: RequestBody,
         intent: Intent,
-    ) -> Result<Response<Incoming>, Box<Unanswered>> {
+    ) -> impl Future<Output = Result<Response<Incoming>, Box<Unanswered>>> {
         match &mut self.connection {
             Leased::Http1(sender) => {
                 write_as_http1(&mut head, intent);
                 announce_body(&mut head, &body);
-                let sent = sender.try_send_request(Request::from_parts(head, body)).await;
-                sent.map(|response| response.map(Incoming::Http1)).map_err(|mut error| {
-                    let never_sent = error.take_message().map(Request::into_parts);
-                    Box::new(Unanswered { error: error.into_error().into(), never_sent })
-                })
+                let sending = sender.try_send_request(Request::from_parts(head, body));
+                Either::Left(sending.map(|sent| {
+                    sent.map(|response| response.map(Incoming::Http1)).map_err(|mut error| {
+                        let never_sent = error.take_message().map(Request::into_parts);
+                        Box::new(Unanswered { error: error.into_error().into(), never_sent })
+                    })
+                }))
             }
             Leased::Http2(http2) => {
                 write_as_http2(&mut head);
-                let sent = http2.send(head, body).await;
-                let (response, upload) =
-                    sent.map_err(|(error, never_sent)| Box::new(Unanswered { error: error.into(), never_sent }))?;
-                self.upload = upload;
-                Ok(response)
+                let sending = http2.send(head, body);
+                let upload = &mut self.upload;
+                Either::Right(async move {
+                    let (answer, carrying) = sending
+                        .map_err(|(error, never_sent)| Box::new(Unanswered { error: error.into(), never_sent }))?;
+                    let response = answered(answer, carrying, upload).await;
+                    response.map_err(|error| Box::new(Unanswered { error: error.into(), never_sent: None }))
+                })
             }
         }
     }

@@ -150,8 +150,7 @@ impl<'a> Authority<'a> {
         let revoked = listed.iter().filter(|certificate| certificate.state == "revoked");
         revoked
             .map(|certificate| {
-                let bytes = certificate.serial.split(':').map(|byte| u8::from_str_radix(byte, 16));
-                bytes.collect::<Result<_, _>>().with_context(|| format!("{} is no serial number", certificate.serial))
+                from_hex(&certificate.serial).with_context(|| format!("{} is no serial number", certificate.serial))
             })
             .collect()
     }
@@ -166,6 +165,12 @@ impl<'a> Authority<'a> {
         }
         Ok(String::from_utf8(output.stdout)?)
     }
+}
+
+/// The bytes of a number in hexadecimal, two digits each.
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<_> = text.bytes().filter(|byte| *byte != b':').collect();
+    digits.chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

@@ -20,7 +20,7 @@ pub(crate) struct Effort {
     pub(crate) seconds: u64,
     /// Threads of each proxy.
     pub(crate) workers: usize,
-    /// Connections of the scenarios that hold many.
+    /// Connections of the scenarios that hold many, and the most that any other opens.
     pub(crate) connections: usize,
     /// The largest number of rules, upstreams and listeners.
     pub(crate) scale: usize,

@@ -214,7 +214,7 @@ impl RunArgs {
             smoke: false,
         };
         if self.smoke {
-            Effort { repetitions: 1, seconds: 1, connections: 200, scale: 100, rest_seconds: 1, smoke: true, ..full }
+            Effort { repetitions: 1, seconds: 1, connections: 64, scale: 100, rest_seconds: 1, smoke: true, ..full }
         } else {
             full
         }

@@ -1,10 +1,24 @@
 //! How far a run is and how long the rest will take.
 
 use std::collections::HashMap;
+use std::io::{IsTerminal as _, stderr};
 use std::time::Duration;
 
 /// Starting and stopping two proxies, and warming them up.
 const AROUND_LOAD: u64 = 3;
+
+/// Shows what is done at this moment, on a terminal alone, until the next line is told.
+pub(crate) fn now(text: &str) {
+    if stderr().is_terminal() {
+        eprint!("\r\x1b[2K{text}");
+    }
+}
+
+/// Tells a line that stays.
+pub(crate) fn line(text: &str) {
+    now("");
+    eprintln!("{text}");
+}
 
 /// Counts measurements.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use crate::bench::Bench;
 use crate::enforcement::{Verdict, judge};
 use crate::figures::{Outcome, Record, Sample};
 use crate::peers::Peer;
-use crate::progress::Progress;
+use crate::progress::{self, Progress};
 use crate::scenarios::{Scenario, Subject};
 
 /// Measurements at once where figures do not count.
@@ -40,7 +40,7 @@ pub(crate) async fn run(
     let mut progress = Progress::new(tasks.iter().map(|task| task.scenario.name), bench.effort.seconds);
     let measurements = tasks.into_iter().map(async |task| {
         if at_once == 1 {
-            eprint!("\r\x1b[2K{} of {} ...", task.scenario.name, task.subject.label());
+            progress::now(&format!("{} of {} ...", task.scenario.name, task.subject.label()));
         }
         let start = Instant::now();
         let outcome = match task.scenario.measure(bench, task.subject).await {
@@ -52,7 +52,7 @@ pub(crate) async fn run(
     let mut measurements = stream::iter(measurements).buffer_unordered(at_once);
     while let Some((task, outcome, elapsed)) = measurements.next().await {
         let left = progress.done(task.scenario.name, elapsed, at_once);
-        eprintln!("\r\x1b[2K{} {}, {left}", progress.place(), task.describe(&outcome));
+        progress::line(&format!("{} {}, {left}", progress.place(), task.describe(&outcome)));
         record.samples.push(Sample {
             scenario: task.scenario.name.to_owned(),
             subject: task.subject.label(),

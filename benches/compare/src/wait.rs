@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::anyhow;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -13,18 +13,20 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(10);
 
 /// Repeats `attempt` until it succeeds; fails when `process` ends, or with the last error after half a minute.
-pub(crate) async fn until<T>(process: &mut Process, mut attempt: impl AsyncFnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+pub(crate) async fn until<T>(
+    process: &mut Process,
+    mut attempt: impl AsyncFnMut() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let deadline = Instant::now() + DEADLINE;
+    let mut last_error = anyhow!("nothing happens");
     loop {
         process.check_running()?;
-        let outcome = timeout_at(deadline, attempt()).await.context("no answer within half a minute").flatten();
-        match outcome {
-            Ok(value) => return Ok(value),
-            Err(error) if Instant::now() >= deadline => {
-                return Err(error.context(format!("not ready in time; its log ends with:{}", process.last_lines())));
-            }
-            Err(_) => sleep(POLL).await,
+        match timeout_at(deadline, attempt()).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => last_error = error,
+            Err(_) => return Err(last_error.context(format!("not ready in half a minute:{}", process.last_lines()))),
         }
+        sleep(POLL).await;
     }
 }
 

@@ -1,5 +1,6 @@
 //! Full handshakes, one after the other from several clients, for a fixed time.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -55,11 +56,17 @@ pub(crate) async fn run(client: &Client, server: SocketAddr, time: Duration) -> 
 /// One handshake that the server accepted.
 ///
 /// In TLS 1.3 the client is done before the server has looked at its certificate. So we say that we have nothing to send, and
-/// read: a server that refuses the certificate sends an alert, one that took it closes as well.
+/// read: a server that refuses the certificate sends an alert, one that took it ends the connection, with or without saying so.
 pub(crate) async fn once(client: &Client, source: SocketAddr, server: SocketAddr) -> anyhow::Result<()> {
     let mut stream = client.connect(source, server).await?;
     stream.shutdown().await?;
     let mut buffer = [0; 4096];
-    while stream.read(&mut buffer).await? > 0 {}
-    Ok(())
+    loop {
+        match stream.read(&mut buffer).await {
+            Ok(0) => return Ok(()),
+            Ok(_) => (),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }

@@ -9,10 +9,11 @@ use crate::load::wrk::Wrk;
 pub(super) async fn measure(
     bench: &Bench,
     subject: Subject,
-    load: Wrk,
+    mut load: Wrk,
     workers: Option<usize>,
 ) -> anyhow::Result<Figures> {
     let target = Target::start(bench, subject, |plan| plan.workers = workers.unwrap_or(plan.workers)).await?;
+    load.connections = load.connections.min(bench.effort.connections);
     if let Some(time) = bench.effort.warm_up() {
         load.run(&bench.programs.wrk, target.address, time).await?;
     }

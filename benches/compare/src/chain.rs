@@ -8,6 +8,7 @@ use anyhow::{Context as _, ensure};
 use tokio::io::BufStream;
 use tokio::net::TcpStream;
 
+use crate::backend::Application;
 use crate::bench::Bench;
 use crate::figures::Figures;
 use crate::load::tls::Client;
@@ -21,8 +22,7 @@ use crate::wait::{until, until_connected};
 pub(crate) struct Plan<'a> {
     pub(crate) peer: &'a Peer,
     /// Behind the inbound proxy.
-    pub(crate) application: SocketAddr,
-    pub(crate) speaks: HttpVersion,
+    pub(crate) application: Application,
     pub(crate) workers: usize,
     pub(crate) scale: Scale,
     pub(crate) crl: PathBuf,
@@ -66,12 +66,11 @@ pub(crate) struct Meter<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// `peer` as it is measured unless a scenario says otherwise: before the application of HTTP/1.1, with the small CRL.
+    /// `peer` as it is measured unless a scenario says otherwise: before the application that answers, with the small CRL.
     pub(crate) fn new(bench: &Bench, peer: &'a Peer) -> Self {
         Self {
             peer,
-            application: bench.backend.http1,
-            speaks: HttpVersion::Http1,
+            application: Application::Answers,
             workers: bench.effort.workers,
             scale: Scale::ONE,
             crl: bench.pki.crl.clone(),
@@ -89,13 +88,14 @@ impl<'a> Plan<'a> {
         let product = self.peer.product;
         let program = bench.programs.product(product).with_context(|| format!("{} is missing", product.program()))?;
         let address = bench.ports.address()?;
-        let spare: Vec<_> = (0..self.scale.spare_listeners(direction)).map(|_| bench.ports.address()).collect::<Result<_, _>>()?;
+        let spare: Vec<_> =
+            (0..self.scale.spare_listeners(direction)).map(|_| bench.ports.address()).collect::<Result<_, _>>()?;
         let setup = Setup {
             peer: self.peer,
             direction,
             listen: address,
             target,
-            application: self.speaks,
+            application: self.application.speaks(),
             workers: self.workers,
             admin: bench.ports.address()?,
             pki: &bench.pki,
@@ -112,7 +112,7 @@ impl<'a> Plan<'a> {
     /// Starts the inbound proxy alone, and waits until it has completed a handshake with a good client.
     pub(crate) async fn start_inbound(&self, bench: &Bench) -> anyhow::Result<Proxy> {
         let folder = bench.new_folder(self.peer.name)?;
-        let mut inbound = self.start(bench, Direction::Inbound, self.application, &folder)?;
+        let mut inbound = self.start(bench, Direction::Inbound, bench.backend.address(self.application), &folder)?;
         inbound.until_handshake(bench).await?;
         Ok(inbound)
     }
@@ -120,16 +120,18 @@ impl<'a> Plan<'a> {
     /// Starts both proxies, and waits until a request gets through.
     pub(crate) async fn start_chain(&self, bench: &Bench) -> anyhow::Result<Chain> {
         let folder = bench.new_folder(self.peer.name)?;
-        let mut inbound = self.start(bench, Direction::Inbound, self.application, &folder)?;
+        let mut inbound = self.start(bench, Direction::Inbound, bench.backend.address(self.application), &folder)?;
         let mut outbound = self.start(bench, Direction::Outbound, inbound.address, &folder)?;
         inbound.until_handshake(bench).await?;
         until_connected(outbound.address, &mut outbound.process).await?;
         let address = outbound.address;
-        let request = async || match self.speaks {
+        let request = async || match self.application.speaks() {
             HttpVersion::Http1 => get(address).await,
             HttpVersion::Http2 => h2load::one_call(&bench.programs.h2load, address, &folder).await,
         };
-        until(&mut outbound.process, request).await.with_context(|| format!("{}: no request gets through", self.peer.name))?;
+        until(&mut outbound.process, request)
+            .await
+            .with_context(|| format!("{}: no request gets through", self.peer.name))?;
         Ok(Chain { inbound, outbound })
     }
 }

@@ -23,7 +23,22 @@ use crate::wait::until_connected;
 use impostor::Impostor;
 
 const DEADLINE: Duration = Duration::from_secs(15);
-const NOT_CHECKED: &str = "knows no CRLs";
+const NOT_CHECKED: &str = "not checked: it knows no CRLs";
+
+const GOOD_CLIENT: &str = "good client";
+const RIGHT_SERVER: &str = "right server";
+const REVOKED_CLIENT: &str = "revoked client";
+const REVOKED_SERVER: &str = "revoked server";
+
+/// Those who must be refused.
+pub(crate) const REFUSED: [&str; 6] = [
+    "client without certificate",
+    "client of another CA",
+    REVOKED_CLIENT,
+    "server of another CA",
+    "server of another name",
+    REVOKED_SERVER,
+];
 
 /// What came of it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -53,25 +68,25 @@ async fn inbound(bench: &Bench, plan: &Plan<'_>) -> anyhow::Result<BTreeMap<Stri
     let mut tried = BTreeMap::new();
     // The good client comes last again: a proxy that refuses everybody by then proves nothing.
     let cases: [(&str, Option<&Credentials>); 5] = [
-        ("good client", Some(&pki.client)),
-        ("client without certificate", None),
-        ("client of another CA", Some(&pki.client_other_ca)),
-        ("revoked client", Some(&pki.client_revoked)),
-        ("good client", Some(&pki.client)),
+        (GOOD_CLIENT, Some(&pki.client)),
+        (REFUSED[0], None),
+        (REFUSED[1], Some(&pki.client_other_ca)),
+        (REVOKED_CLIENT, Some(&pki.client_revoked)),
+        (GOOD_CLIENT, Some(&pki.client)),
     ];
     for (name, credentials) in cases {
-        if name.starts_with("revoked") && !plan.peer.product.knows_crls() {
+        if [REVOKED_CLIENT, REVOKED_SERVER].contains(&name) && !plan.peer.product.knows_crls() {
             tried.insert(name.to_owned(), NOT_CHECKED.to_owned());
             continue;
         }
         let client = Client::new(pki, credentials)?;
         let answer = timeout(DEADLINE, request(&client, &proxy)).await.context("no answer")?;
-        let wanted = name.starts_with("good");
+        let wanted = name == GOOD_CLIENT;
         let said = match answer {
             Ok(200) if wanted => "let in".to_owned(),
             Ok(200) => bail!("the {name} was let in"),
             Ok(status) if !wanted => format!("answered with {status}"),
-            Err(error) if !wanted => format!("{:#}", error.root_cause()),
+            Err(error) if !wanted => error.root_cause().to_string().replace("received fatal alert", "alert"),
             Ok(status) => bail!("the {name} was answered with {status}"),
             Err(error) => return Err(error.context(format!("the {name} was refused"))),
         };
@@ -90,13 +105,13 @@ async fn outbound(bench: &Bench, plan: &Plan<'_>) -> anyhow::Result<BTreeMap<Str
     let pki = &bench.pki;
     let mut tried = BTreeMap::new();
     let cases = [
-        ("right server", &pki.server),
-        ("server of another CA", &pki.server_other_ca),
-        ("server of another name", &pki.server_wrong_name),
-        ("revoked server", &pki.server_revoked),
+        (RIGHT_SERVER, &pki.server),
+        (REFUSED[3], &pki.server_other_ca),
+        (REFUSED[4], &pki.server_wrong_name),
+        (REVOKED_SERVER, &pki.server_revoked),
     ];
     for (name, credentials) in cases {
-        if name.starts_with("revoked") && !plan.peer.product.knows_crls() {
+        if [REVOKED_CLIENT, REVOKED_SERVER].contains(&name) && !plan.peer.product.knows_crls() {
             tried.insert(name.to_owned(), NOT_CHECKED.to_owned());
             continue;
         }
@@ -106,13 +121,17 @@ async fn outbound(bench: &Bench, plan: &Plan<'_>) -> anyhow::Result<BTreeMap<Str
         let mut proxy = plan.start(bench, Direction::Outbound, impostor.address(), &folder)?;
         until_connected(proxy.address, &mut proxy.process).await?;
         let answer = timeout(DEADLINE, plain_request(proxy.address)).await.context("no answer")?;
-        let wanted = name.starts_with("right");
+        let wanted = name == RIGHT_SERVER;
         ensure!(impostor.was_met(), "the {name} was not even connected to:{}", proxy.process.last_lines());
-        ensure!(impostor.was_trusted() == wanted, "the {name} was {}sent the request", if wanted { "not " } else { "" });
+        ensure!(
+            impostor.was_trusted() == wanted,
+            "the {name} was {}sent the request",
+            if wanted { "not " } else { "" }
+        );
         let said = match answer {
             _ if wanted => "sent the request".to_owned(),
-            Ok(status) => format!("not sent it; the client is answered with {status}"),
-            Err(_) => "not sent it; the client is cut off".to_owned(),
+            Ok(status) => format!("the caller gets {status}"),
+            Err(_) => "the caller is cut off".to_owned(),
         };
         tried.insert(name.to_owned(), said);
         proxy.process.stop().await;

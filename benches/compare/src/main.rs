@@ -23,6 +23,7 @@ mod statistics;
 mod usage;
 mod wait;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -187,7 +188,7 @@ async fn run(arguments: RunArgs, folder: &Path) -> anyhow::Result<bool> {
         effort: arguments.effort(),
         versions: programs.versions(),
         left_out,
-        enforcement: Default::default(),
+        enforcement: BTreeMap::new(),
         samples: Vec::new(),
     };
     let bench = Bench::prepare(record.effort, programs, folder).await?;

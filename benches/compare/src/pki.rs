@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rcgen::{CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SerialNumber};
 use serde::Deserialize;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use tokio::process::Command;
 
 /// The DNS name in the server's certificate.
@@ -98,8 +97,8 @@ impl Pki {
             invalidity_date: None,
         });
         let crl = CertificateRevocationListParams {
-            this_update: now - Duration::from_mins(1),
-            next_update: now + Duration::from_hours(7 * 24),
+            this_update: now - Duration::minutes(1),
+            next_update: now + Duration::days(7),
             crl_number: SerialNumber::from(1_000_u64),
             issuing_distribution_point: None,
             revoked_certs: revoked_certs.collect(),
@@ -112,7 +111,8 @@ impl Pki {
 
 /// A positive 128-bit number that looks random and is the same in every run.
 fn spread(number: u32) -> u128 {
-    let multiplied = (u128::from(number) << 64 | 0x9e37_79b9_7f4a_7c15).wrapping_mul(0x2545_f491_4f6c_dd1d_2b99_2ddf_a232_49d7);
+    let multiplied =
+        (u128::from(number) << 64 | 0x9e37_79b9_7f4a_7c15).wrapping_mul(0x2545_f491_4f6c_dd1d_2b99_2ddf_a232_49d7);
     multiplied >> 2 | 1 << 125
 }
 
@@ -138,8 +138,11 @@ impl<'a> Authority<'a> {
     async fn issue(&self, name: &str, names: &[&str]) -> anyhow::Result<Credentials> {
         self.run("issue", &[&["--name", name, "--ttl", LIFETIME], names].concat()).await?;
         let in_folder = |ending: &str| self.folder.join(format!("{name}{ending}"));
-        let credentials =
-            Credentials { certificate: in_folder(".pem"), private_key: in_folder(".key"), bundle: in_folder(".bundle") };
+        let credentials = Credentials {
+            certificate: in_folder(".pem"),
+            private_key: in_folder(".key"),
+            bundle: in_folder(".bundle"),
+        };
         let bundle = read(&credentials.certificate)? + &read(&credentials.private_key)?;
         fs::write(&credentials.bundle, bundle)?;
         Ok(credentials)

@@ -60,7 +60,7 @@ impl Programs {
             (product.program().to_owned(), version(path, arguments, lines))
         });
         let tools = [
-            ("wrk", &self.wrk, &["-v"][..], &["wrk"][..]),
+            ("wrk", &self.wrk, &["-v"][..], &["wrk debian", "wrk 4"][..]),
             ("h2load", &self.h2load, &["--version"], &["h2load"]),
             ("nginx", &self.nginx, Product::Nginx.version_query().0, Product::Nginx.version_query().1),
             ("nghttpd", &self.nghttpd, &["--version"], &["nghttpd"]),

@@ -4,17 +4,15 @@ use std::fs;
 
 use rustix::process::Pid;
 
-/// Memory of a group of processes, in KiB.
+/// Resident memory of a group of processes, in KiB.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Memory {
-    /// Resident, pages shared by several processes counted once for each (`VmRSS`).
+    /// A page that several processes share is divided among them (`Pss`), so that none counts twice.
     pub(crate) resident: f64,
-    /// The part of it that no file backs: heap, stacks and shared memory (`RssAnon`, `RssShmem`).
+    /// The part of it that no file backs: heap and stacks (`Pss_Anon`).
     pub(crate) anonymous: f64,
-    /// The highest `resident` so far (`VmHWM`).
-    pub(crate) peak: f64,
-    /// Resident, with each shared page divided among those that share it (`Pss`).
-    pub(crate) proportional: f64,
+    /// A page counts for each process that has it (`VmRSS`), as tools such as `ps` show it.
+    pub(crate) summed: f64,
 }
 
 /// CPU seconds of the processes in `group` and of their children that were waited for.
@@ -31,10 +29,9 @@ pub(crate) fn memory(group: Pid) -> Memory {
         let status = fs::read_to_string(format!("/proc/{}/status", stat.id)).unwrap_or_default();
         let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", stat.id)).unwrap_or_default();
         Memory {
-            resident: sum.resident + kib(&status, "VmRSS:"),
-            anonymous: sum.anonymous + kib(&status, "RssAnon:") + kib(&status, "RssShmem:"),
-            peak: sum.peak + kib(&status, "VmHWM:"),
-            proportional: sum.proportional + kib(&rollup, "Pss:"),
+            resident: sum.resident + kib(&rollup, "Pss:"),
+            anonymous: sum.anonymous + kib(&rollup, "Pss_Anon:"),
+            summed: sum.summed + kib(&status, "VmRSS:"),
         }
     })
 }
@@ -53,7 +50,7 @@ fn processes(group: Pid) -> impl Iterator<Item = Stat> {
 }
 
 impl Stat {
-    /// Reads `/proc/PID/stat` (proc_pid_stat(5)); the program's name in it may hold spaces and brackets.
+    /// Reads `/proc/PID/stat` (`man 5 proc_pid_stat`); the program's name in it may hold spaces and brackets.
     fn parse(id: u32, text: &str) -> Option<Self> {
         let fields: Vec<_> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let ticks = |index: usize| fields.get(index)?.parse::<u64>().ok();

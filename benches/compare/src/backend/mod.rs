@@ -8,6 +8,7 @@ use std::path::Path;
 
 use tokio::process::Command;
 
+use crate::peers::HttpVersion;
 use crate::peers::nginx::{temporary_folders, user};
 use crate::ports::Ports;
 use crate::process::Process;
@@ -24,30 +25,55 @@ pub(crate) const BULK_PATH: &str = "/bulk";
 /// The path that a gRPC client calls.
 pub(crate) const GRPC_PATH: &str = "/service/Method";
 
+/// What there is behind the proxies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Application {
+    /// Answers every request over HTTP/1.1 with 128 bytes, and `BULK_PATH` with the large file.
+    Answers,
+    /// Answers calls over HTTP/2 in plaintext.
+    Calls,
+    /// Reads request bodies over HTTP/1.1 and forgets them.
+    Uploads,
+}
+
 /// The running applications; they end when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Backend {
-    /// Answers every request with 128 bytes, and `BULK_PATH` with the large file.
-    pub(crate) http1: SocketAddr,
-    /// Speaks HTTP/2 in plaintext.
-    pub(crate) http2: SocketAddr,
-    /// Reads request bodies and forgets them.
-    pub(crate) uploads: SocketAddr,
+    answers: SocketAddr,
+    calls: SocketAddr,
+    sink: Sink,
     _processes: [Process; 2],
-    _sink: Sink,
+}
+
+impl Application {
+    pub(crate) fn speaks(self) -> HttpVersion {
+        match self {
+            Self::Answers | Self::Uploads => HttpVersion::Http1,
+            Self::Calls => HttpVersion::Http2,
+        }
+    }
 }
 
 impl Backend {
     /// Starts them, with their files in `folder`.
     pub(crate) async fn start(programs: &Programs, ports: &Ports, folder: &Path) -> anyhow::Result<Self> {
-        let (http1, http2) = (ports.address()?, ports.address()?);
-        let mut nginx = Process::start("the application (nginx)", nginx(programs, http1, folder)?, &folder.join("nginx.log"))?;
-        let mut nghttpd =
-            Process::start("the application (nghttpd)", nghttpd(programs, http2, folder)?, &folder.join("nghttpd.log"))?;
-        until_connected(http1, &mut nginx).await?;
-        until_connected(http2, &mut nghttpd).await?;
-        let sink = Sink::start().await?;
-        Ok(Self { http1, http2, uploads: sink.address(), _processes: [nginx, nghttpd], _sink: sink })
+        let (answers, calls) = (ports.address()?, ports.address()?);
+        let nginx = nginx(programs, answers, folder)?;
+        let mut nginx = Process::start("the application (nginx)", nginx, &folder.join("nginx.log"))?;
+        let nghttpd = nghttpd(programs, calls, folder)?;
+        let mut nghttpd = Process::start("the application (nghttpd)", nghttpd, &folder.join("nghttpd.log"))?;
+        until_connected(answers, &mut nginx).await?;
+        until_connected(calls, &mut nghttpd).await?;
+        Ok(Self { answers, calls, sink: Sink::start().await?, _processes: [nginx, nghttpd] })
+    }
+
+    /// Where `application` listens.
+    pub(crate) fn address(&self, application: Application) -> SocketAddr {
+        match application {
+            Application::Answers => self.answers,
+            Application::Calls => self.calls,
+            Application::Uploads => self.sink.address(),
+        }
     }
 }
 

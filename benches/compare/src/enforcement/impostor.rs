@@ -36,7 +36,8 @@ impl Impostor {
         let (chain, key) = load(credentials)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let verifier =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots(&pki.anchor)?), Arc::clone(&provider)).build()?;
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots(&pki.anchor)?), Arc::clone(&provider))
+                .build()?;
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_client_cert_verifier(verifier)

@@ -29,7 +29,8 @@ impl Held {
         let connecting = (0..count).map(|number| async move {
             let host = u8::try_from(number % AT_ONCE).unwrap_or(0) + 1;
             let source = SocketAddr::from((Ipv4Addr::new(127, 0, 2, host), 0));
-            let connection = timeout(DEADLINE, client.connect(source, server)).await.context("a handshake took 20 s")??;
+            let connection =
+                timeout(DEADLINE, client.connect(source, server)).await.context("a handshake took 20 s")??;
             anyhow::Ok(BufStream::with_capacity(BUFFER, BUFFER, connection))
         });
         Ok(Self(stream::iter(connecting).buffer_unordered(AT_ONCE).try_collect().await?))

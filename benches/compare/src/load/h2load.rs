@@ -46,7 +46,8 @@ async fn call(mut command: Command, server: SocketAddr, folder: &Path, time: Dur
 }
 
 fn parse(text: &str) -> anyhow::Result<Calls> {
-    let line = |label: &str| text.lines().find_map(|line| line.strip_prefix(label)).with_context(|| format!("no {label}"));
+    let line =
+        |label: &str| text.lines().find_map(|line| line.strip_prefix(label)).with_context(|| format!("no {label}"));
     let number = |line: &str, label: &str| {
         let parts = line.split(',').find_map(|part| part.trim().strip_suffix(label)?.trim().parse::<f64>().ok());
         parts.with_context(|| format!("no number of {label}"))

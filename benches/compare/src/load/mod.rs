@@ -20,7 +20,8 @@ async fn output(mut command: Command, time: Duration) -> anyhow::Result<String> 
     let program = program.display();
     let deadline = time + Duration::from_secs(30);
     let output = timeout(deadline, command.kill_on_drop(true).output()).await;
-    let output = output.with_context(|| format!("{program} did not end"))?.with_context(|| format!("cannot start {program}"))?;
+    let output =
+        output.with_context(|| format!("{program} did not end"))?.with_context(|| format!("cannot start {program}"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         bail!("{program} ended with {}: {}{text}", output.status, String::from_utf8_lossy(&output.stderr));

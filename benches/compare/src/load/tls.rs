@@ -70,7 +70,9 @@ pub(crate) fn roots(file: &Path) -> anyhow::Result<RootCertStore> {
 }
 
 /// A certificate chain and its key, from their files.
-pub(crate) fn load(credentials: &Credentials) -> anyhow::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+pub(crate) fn load(
+    credentials: &Credentials,
+) -> anyhow::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
     let chain = CertificateDer::pem_file_iter(&credentials.certificate)?.collect::<Result<_, _>>()?;
     Ok((chain, PrivateKeyDer::from_pem_file(&credentials.private_key)?))
 }

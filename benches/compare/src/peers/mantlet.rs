@@ -39,12 +39,12 @@ impl Scale {
 pub(super) fn configure(setup: &Setup<'_>, command: &mut Command) -> anyhow::Result<()> {
     let credentials = setup.credentials();
     let mut toml = format!(
-        "[identity]\ncertificate = {certificate:?}\nprivate_key = {key:?}\n[trust]\nanchors = [{anchor:?}]\n\
-         [revocation]\nsources = [{crl:?}]\n[runtime]\nworkers = {workers}\n[admin]\nlisten = \"{admin}\"\n",
-        certificate = credentials.certificate,
-        key = credentials.private_key,
-        anchor = setup.pki.anchor,
-        crl = setup.crl,
+        "[identity]\ncertificate = \"{certificate}\"\nprivate_key = \"{key}\"\n[trust]\nanchors = [\"{anchor}\"]\n\
+         [revocation]\nsources = [\"{crl}\"]\n[runtime]\nworkers = {workers}\n[admin]\nlisten = \"{admin}\"\n",
+        certificate = credentials.certificate.display(),
+        key = credentials.private_key.display(),
+        anchor = setup.pki.anchor.display(),
+        crl = setup.crl.display(),
         workers = setup.workers,
         admin = setup.admin,
     );

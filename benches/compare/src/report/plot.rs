@@ -13,7 +13,7 @@ const BOTTOM: f64 = 44.0;
 const LEFT: f64 = 236.0;
 const RIGHT: f64 = 84.0;
 /// Ratios beyond are drawn at the edge.
-const LIMIT: f64 = 4.0;
+const LIMIT: u8 = 4;
 
 const STYLE: &str = "\
     .paper { fill: #ffffff } .text { fill: #1f2328 } .faint { fill: #59636e } .line { stroke: #d1d9e0 } .one { stroke: #59636e } \
@@ -24,9 +24,10 @@ const STYLE: &str = "\
     .better { fill: #3fb950 } .worse { fill: #f0883e } .mark { stroke: #0d1117 } \
     .envoy { fill: #ab7df8 } .haproxy { fill: #4493f8 } .nginx { fill: #b1bac4 } }";
 
-pub(super) fn svg(tables: &[Table]) -> String {
-    let rows: Vec<_> = tables.iter().filter(|table| ratio_of(table, "mantlet").is_some()).collect();
-    let rows: Vec<_> = rows.into_iter().filter(|table| table.best_other(Layer::Http).is_some()).collect();
+pub(super) fn svg(tables: &[Table], smoke: bool) -> String {
+    let compared = |table: &&Table| ratio_of(table, "mantlet").is_some() && table.best_other(Layer::Http).is_some();
+    let rows: Vec<_> = tables.iter().filter(compared).collect();
+    let remark = if smoke { "A smoke run: nothing here means anything." } else { "" };
     #[expect(clippy::cast_precision_loss, reason = "a few rows")]
     let height = TOP + ROW * rows.len() as f64 + BOTTOM;
     let mut svg = format!(
@@ -35,7 +36,7 @@ pub(super) fn svg(tables: &[Table]) -> String {
          <style>{STYLE}</style>\n<rect class=\"paper\" width=\"{WIDTH}\" height=\"{height}\"/>\n\
          <text class=\"text\" x=\"20\" y=\"32\" font-size=\"17\" font-weight=\"600\">\
          mantlet relative to the best other full proxy</text>\n\
-         <text class=\"faint\" x=\"20\" y=\"53\">Shorter is better; 1 is the best of Envoy, HAProxy and nginx.</text>\n",
+         <text class=\"faint\" x=\"20\" y=\"53\">Shorter is better; 1 is the best of the others. {remark}</text>\n",
     );
     svg += &legend();
     svg += &axis(height);
@@ -48,7 +49,8 @@ pub(super) fn svg(tables: &[Table]) -> String {
 }
 
 fn x(ratio: f64) -> f64 {
-    LEFT + ratio.clamp(0.0, LIMIT) / LIMIT * (WIDTH - LEFT - RIGHT)
+    let limit = f64::from(LIMIT);
+    LEFT + ratio.clamp(0.0, limit) / limit * (WIDTH - LEFT - RIGHT)
 }
 
 fn ratio_of(table: &Table, subject: &str) -> Option<f64> {
@@ -57,8 +59,8 @@ fn ratio_of(table: &Table, subject: &str) -> Option<f64> {
 
 fn axis(height: f64) -> String {
     let mut svg = String::new();
-    for tick in [0.0, 1.0, 2.0, 3.0, LIMIT] {
-        let (x, class) = (x(tick), if tick == 1.0 { "one" } else { "line" });
+    for tick in [0_u8, 1, 2, 3, LIMIT] {
+        let (x, class) = (x(tick.into()), if tick == 1 { "one" } else { "line" });
         let (end, label) = (height - BOTTOM, height - BOTTOM + 19.0);
         let more = if tick == LIMIT { " and more" } else { "" };
         writeln!(

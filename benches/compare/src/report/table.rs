@@ -38,7 +38,9 @@ impl Table {
         let others = self.rows.iter().filter(|row| {
             Peer::named(&row.subject).is_some_and(|peer| peer.layer == layer && peer.product != Product::Mantlet)
         });
-        others.filter_map(|row| Some((row.subject.as_str(), row.main()?))).min_by(|one, other| one.1.total_cmp(&other.1))
+        others
+            .filter_map(|row| Some((row.subject.as_str(), row.main()?)))
+            .min_by(|one, other| one.1.total_cmp(&other.1))
     }
 
     /// What ratios are told to: the best other full peer or, where mantlet is alone, its first row.
@@ -74,9 +76,10 @@ fn rows(record: &Record, scenario: &'static Scenario) -> Vec<Row> {
 fn row(samples: &[&Sample], scenario: &Scenario, subject: &str) -> Row {
     let own = samples.iter().filter(|sample| sample.subject == subject);
     let measured: Vec<_> = own.clone().filter_map(|sample| with_difference(sample, samples)).collect();
-    let cells = scenario.columns.iter().map(|column| {
-        Summary::of(measured.iter().filter_map(|figures| figures.get(column.figure).copied()))
-    });
+    let cells = scenario
+        .columns
+        .iter()
+        .map(|column| Summary::of(measured.iter().filter_map(|figures| figures.get(column.figure).copied())));
     Row { subject: subject.to_owned(), cells: cells.collect(), failed: own.count() - measured.len() }
 }
 

@@ -19,6 +19,6 @@ pub(super) async fn measure(bench: &Bench, plan: Plan<'_>) -> anyhow::Result<Fig
     Ok(figures([
         ("resident_mib", memory.resident / 1024.0),
         ("anonymous_mib", memory.anonymous / 1024.0),
-        ("proportional_mib", memory.proportional / 1024.0),
+        ("summed_mib", memory.summed / 1024.0),
     ]))
 }

@@ -1,18 +1,18 @@
 //! Large bodies in one direction.
 
 use super::{Subject, Target, figures, float};
+use crate::backend::Application;
 use crate::bench::Bench;
 use crate::chain::Meter;
 use crate::figures::Figures;
 use crate::load::transfer::{Transfers, Way};
 
 pub(super) async fn measure(bench: &Bench, subject: Subject, way: Way) -> anyhow::Result<Figures> {
-    let target = Target::start(bench, subject, |plan| {
-        if way == Way::Up {
-            plan.application = bench.backend.uploads;
-        }
-    })
-    .await?;
+    let application = match way {
+        Way::Down => Application::Answers,
+        Way::Up => Application::Uploads,
+    };
+    let target = Target::start(bench, subject, application, bench.effort.workers).await?;
     let mut transfers = Transfers::start(target.address, way);
     if let Some(time) = bench.effort.warm_up() {
         transfers.run_for(time).await?;

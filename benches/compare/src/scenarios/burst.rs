@@ -17,7 +17,7 @@ pub(super) async fn measure(bench: &Bench, plan: Plan<'_>) -> anyhow::Result<Fig
     let before = proxy.process.memory().resident / 1024.0;
     let mut held = Held::open(&client, proxy.address, bench.effort.connections).await?;
     held.request_each().await?;
-    let peak = proxy.process.memory().peak / 1024.0;
+    let peak = proxy.process.memory().resident / 1024.0;
     drop(held);
     sleep(Duration::from_secs(bench.effort.rest_seconds)).await;
     let after = proxy.process.memory().resident / 1024.0;

@@ -1,19 +1,15 @@
 //! gRPC-like calls: HTTP/2 from the client to the application.
 
 use super::{Subject, Target, figures};
+use crate::backend::Application;
 use crate::bench::Bench;
 use crate::chain::Meter;
 use crate::figures::Figures;
 use crate::load::h2load;
-use crate::peers::HttpVersion;
 
 pub(super) async fn measure(bench: &Bench, subject: Subject) -> anyhow::Result<Figures> {
     let (folder, h2load) = (bench.new_folder("calls")?, &bench.programs.h2load);
-    let target = Target::start(bench, subject, |plan| {
-        plan.application = bench.backend.http2;
-        plan.speaks = HttpVersion::Http2;
-    })
-    .await?;
+    let target = Target::start(bench, subject, Application::Calls, bench.effort.workers).await?;
     if let Some(time) = bench.effort.warm_up() {
         h2load::calls(h2load, target.address, &folder, time).await?;
     }

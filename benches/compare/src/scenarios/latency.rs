@@ -1,6 +1,7 @@
 //! How long requests take when the proxies have little to do.
 
 use super::{Subject, Target, figures, float};
+use crate::backend::Application;
 use crate::bench::Bench;
 use crate::chain::Meter;
 use crate::figures::Figures;
@@ -9,7 +10,7 @@ use crate::statistics::percentile;
 
 pub(super) async fn measure(bench: &Bench, subject: Subject) -> anyhow::Result<Figures> {
     let (folder, h2load) = (bench.new_folder("latency")?, &bench.programs.h2load);
-    let target = Target::start(bench, subject, |_| ()).await?;
+    let target = Target::start(bench, subject, Application::Answers, bench.effort.workers).await?;
     if let Some(time) = bench.effort.warm_up() {
         h2load::paced(h2load, target.address, &folder, time).await?;
     }
@@ -19,7 +20,8 @@ pub(super) async fn measure(bench: &Bench, subject: Subject) -> anyhow::Result<F
     target.stop().await;
     let at = |share| percentile(&durations, share).as_secs_f64() * 1e6;
     let count = float(durations.len() as u64);
-    let mut measured = figures([("requests", count), ("p50_us", at(0.5)), ("p99_us", at(0.99)), ("p999_us", at(0.999))]);
+    let mut measured =
+        figures([("requests", count), ("p50_us", at(0.5)), ("p99_us", at(0.99)), ("p999_us", at(0.999))]);
     measured.extend(spent.each(count / 1e5));
     Ok(measured)
 }

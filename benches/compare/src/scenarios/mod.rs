@@ -11,8 +11,11 @@ mod latency;
 mod requests;
 mod scaling;
 
+use std::net::SocketAddr;
+
 pub(crate) use latency::add_difference;
 
+use crate::backend::Application;
 use crate::bench::{Bench, Effort};
 use crate::chain::{Chain, Plan};
 use crate::figures::Figures;
@@ -46,7 +49,11 @@ pub(crate) struct Column {
 
 #[derive(Debug, Clone, Copy)]
 enum Kind {
-    Requests { load: Wrk, workers: Option<usize> },
+    /// With `workers` instead of as many as were asked for.
+    Requests {
+        load: Wrk,
+        workers: Option<usize>,
+    },
     Calls,
     Latency,
     Bulk(Way),
@@ -130,7 +137,7 @@ const IDLE: &[Column] = &[
 const BASE_MEMORY: &[Column] = &[
     column("resident_mib", "resident MiB", 1),
     column("anonymous_mib", "of it anonymous", 1),
-    column("proportional_mib", "proportional (PSS)", 1),
+    column("summed_mib", "sum of RSS", 1),
 ];
 
 const BURST: &[Column] = &[
@@ -221,7 +228,7 @@ pub(crate) const SCENARIOS: [Scenario; 14] = [
     ),
     scenario(
         "base_rss",
-        "memory of the inbound proxy after one handshake; proportional counts pages that its processes share once",
+        "memory of the inbound proxy after one handshake (PSS: what its processes share counts once)",
         "resident MiB",
         BASE_MEMORY,
         Kind::BaseMemory,
@@ -233,7 +240,13 @@ pub(crate) const SCENARIOS: [Scenario; 14] = [
         BURST,
         Kind::Burst,
     ),
-    scenario("scaling", "h1_rps through mantlet with more configured than is used", CPU_PER_REQUESTS, SCALING, Kind::Scaling),
+    scenario(
+        "scaling",
+        "h1_rps through mantlet with more configured than is used",
+        CPU_PER_REQUESTS,
+        SCALING,
+        Kind::Scaling,
+    ),
     Scenario {
         name: "crl_100k",
         what: "handshake with a CRL of 100,000 serial numbers",
@@ -275,7 +288,9 @@ impl Scenario {
     /// One measurement.
     pub(crate) async fn measure(&self, bench: &Bench, subject: Subject) -> anyhow::Result<Figures> {
         match self.kind {
-            Kind::Requests { load, workers } => requests::measure(bench, subject, load, workers).await,
+            Kind::Requests { load, workers } => {
+                requests::measure(bench, subject, load, workers.unwrap_or(bench.effort.workers)).await
+            }
             Kind::Calls => calls::measure(bench, subject).await,
             Kind::Latency => latency::measure(bench, subject).await,
             Kind::Bulk(way) => bulk::measure(bench, subject, way).await,
@@ -308,23 +323,18 @@ impl Subject {
     }
 }
 
-/// The chain of `subject` before an application, and where load is sent; no chain for `Direct`.
+/// Where load is sent: to a chain before an application or, for `Direct`, to the application itself.
 struct Target {
     chain: Option<Chain>,
-    address: std::net::SocketAddr,
+    address: SocketAddr,
 }
 
 impl Target {
-    async fn start(bench: &Bench, subject: Subject, change: impl FnOnce(&mut Plan<'_>)) -> anyhow::Result<Self> {
-        let mut plan = subject.plan(bench).ok();
-        let Some(plan) = &mut plan else {
-            // A plan of anybody tells where its application is.
-            let mut plan = Plan::new(bench, &crate::peers::PEERS[0]);
-            change(&mut plan);
-            return Ok(Self { chain: None, address: plan.application });
-        };
-        change(plan);
-        let chain = plan.start_chain(bench).await?;
+    async fn start(bench: &Bench, subject: Subject, application: Application, workers: usize) -> anyhow::Result<Self> {
+        if let Subject::Direct = subject {
+            return Ok(Self { chain: None, address: bench.backend.address(application) });
+        }
+        let chain = Plan { application, workers, ..subject.plan(bench)? }.start_chain(bench).await?;
         Ok(Self { address: chain.outbound.address, chain: Some(chain) })
     }
 

@@ -1,18 +1,14 @@
 //! HTTP/1.1 requests as fast as they are answered.
 
 use super::{Subject, Target, figures};
+use crate::backend::Application;
 use crate::bench::Bench;
 use crate::chain::Meter;
 use crate::figures::Figures;
 use crate::load::wrk::Wrk;
 
-pub(super) async fn measure(
-    bench: &Bench,
-    subject: Subject,
-    mut load: Wrk,
-    workers: Option<usize>,
-) -> anyhow::Result<Figures> {
-    let target = Target::start(bench, subject, |plan| plan.workers = workers.unwrap_or(plan.workers)).await?;
+pub(super) async fn measure(bench: &Bench, subject: Subject, mut load: Wrk, workers: usize) -> anyhow::Result<Figures> {
+    let target = Target::start(bench, subject, Application::Answers, workers).await?;
     load.connections = load.connections.min(bench.effort.connections);
     if let Some(time) = bench.effort.warm_up() {
         load.run(&bench.programs.wrk, target.address, time).await?;

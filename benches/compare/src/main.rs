@@ -5,6 +5,7 @@
 mod backend;
 mod bench;
 mod chain;
+mod command_line;
 mod enforcement;
 mod figures;
 mod limits;
@@ -25,81 +26,21 @@ mod wait;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use anyhow::{Context as _, bail};
-use clap::{Parser, Subcommand};
+use anyhow::{Context as _, anyhow, bail};
+use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::bench::{Bench, Effort};
+use crate::bench::Bench;
+use crate::command_line::{Command, CommandLine, RunArgs};
 use crate::figures::Record;
 use crate::machine::Machine;
-use crate::peers::{PEERS, Peer, ZTUNNEL_LEFT_OUT};
-use crate::programs::{Programs, target_folder};
-use crate::scenarios::{SCENARIOS, Scenario};
-
-/// Compare mantlet with other proxies on this machine
-///
-/// Starts client -> outbound proxy -> mutual TLS -> inbound proxy -> application for each of them, sees that each enforces
-/// mutual TLS and its CRL, measures, and writes Markdown, JSON and a plot. Exits with 1 where anything failed.
-#[derive(Debug, Parser)]
-#[command(name = "compare", version, args_conflicts_with_subcommands = true)]
-struct CommandLine {
-    #[command(flatten)]
-    run: RunArgs,
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Debug, clap::Args)]
-struct RunArgs {
-    /// Peers to compare [default: all that are installed]
-    #[arg(long, value_delimiter = ',', value_name = "NAME", value_parser = parse_peer)]
-    peers: Vec<&'static Peer>,
-    /// Scenarios to run [default: all but those on demand]
-    #[arg(long, value_delimiter = ',', value_name = "NAME", value_parser = parse_scenario)]
-    scenarios: Vec<&'static Scenario>,
-    /// Times that each is measured
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
-    reps: u8,
-    /// Seconds of load in each measurement
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=600))]
-    seconds: u16,
-    /// Threads of each proxy
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..))]
-    workers: u8,
-    /// Folder for the reports [default: compare in Cargo's target folder]
-    #[arg(long, value_name = "DIR")]
-    output: Option<PathBuf>,
-    /// See only that everything works: once, for a second, several at a time
-    #[arg(long)]
-    smoke: bool,
-    /// Leave the temporary folder, with keys, configurations and logs
-    #[arg(long)]
-    keep: bool,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Write the reports of an earlier run again
-    Report {
-        /// What the run left, comparison.json
-        file: PathBuf,
-    },
-    /// Show peers and scenarios
-    List,
-}
-
-fn parse_peer(name: &str) -> Result<&'static Peer, String> {
-    Peer::named(name).ok_or_else(|| format!("expected one of {}", PEERS.each_ref().map(|peer| peer.name).join(", ")))
-}
-
-fn parse_scenario(name: &str) -> Result<&'static Scenario, String> {
-    let names = || SCENARIOS.each_ref().map(|scenario| scenario.name).join(", ");
-    Scenario::named(name).ok_or_else(|| format!("expected one of {}", names()))
-}
+use crate::peers::{PEERS, ZTUNNEL_LEFT_OUT};
+use crate::programs::{Programs, product_path, target_folder};
+use crate::scenarios::SCENARIOS;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -119,10 +60,9 @@ async fn main() -> ExitCode {
 }
 
 fn list() -> anyhow::Result<()> {
-    let programs = Programs::find(&PEERS.each_ref())?;
     println!("peers");
     for peer in &PEERS {
-        let state = match programs.product(peer.product) {
+        let state = match product_path(peer.product)? {
             Some(path) => path.display().to_string(),
             None => format!("missing: {}", peer.product.how_to_install()),
         };
@@ -151,8 +91,8 @@ async fn run_or_stop(arguments: RunArgs) -> anyhow::Result<bool> {
     let folder = if arguments.keep { Err(folder.keep()) } else { Ok(folder) };
     let outcome = tokio::select! {
         outcome = run(arguments, &folder_path) => outcome,
-        _ = interrupt.recv() => Err(anyhow::anyhow!("stopped by Ctrl-C")),
-        _ = terminate.recv() => Err(anyhow::anyhow!("stopped by SIGTERM")),
+        _ = interrupt.recv() => Err(anyhow!("stopped by Ctrl-C")),
+        _ = terminate.recv() => Err(anyhow!("stopped by SIGTERM")),
     };
     match folder {
         Ok(folder) => folder.close().context("the temporary folder cannot be removed")?,
@@ -201,30 +141,4 @@ async fn run(arguments: RunArgs, folder: &Path) -> anyhow::Result<bool> {
         eprintln!("PROBLEM: {problem}");
     }
     Ok(problems.is_empty())
-}
-
-impl RunArgs {
-    fn effort(&self) -> Effort {
-        let full = Effort {
-            repetitions: self.reps.into(),
-            seconds: self.seconds.into(),
-            workers: self.workers.into(),
-            connections: 5000,
-            scale: 1000,
-            rest_seconds: 10,
-            smoke: false,
-        };
-        if self.smoke {
-            Effort { repetitions: 1, seconds: 1, connections: 64, scale: 100, rest_seconds: 1, smoke: true, ..full }
-        } else {
-            full
-        }
-    }
-
-    fn scenarios(&self) -> Vec<&'static Scenario> {
-        if self.scenarios.is_empty() {
-            return SCENARIOS.iter().filter(|scenario| !scenario.on_demand).collect();
-        }
-        self.scenarios.clone()
-    }
 }

@@ -30,7 +30,7 @@ impl Programs {
         let mut products = Vec::new();
         for product in peers.iter().map(|peer| peer.product).chain([Product::Mantlet]) {
             if !products.iter().any(|(known, _)| *known == product)
-                && let Some(path) = find_product(product)?
+                && let Some(path) = product_path(product)?
             {
                 products.push((product, path));
             }
@@ -70,7 +70,12 @@ impl Programs {
     }
 }
 
-fn find_product(product: Product) -> anyhow::Result<Option<PathBuf>> {
+/// The program of `product`: named in the environment, or where it usually is.
+///
+/// # Errors
+///
+/// The environment names one that is not there.
+pub(crate) fn product_path(product: Product) -> anyhow::Result<Option<PathBuf>> {
     let name = product.program();
     let variable = format!("{}_BIN", name.to_uppercase());
     if let Some(named) = env::var_os(&variable).map(PathBuf::from) {

@@ -14,7 +14,7 @@ use crate::progress::{self, Progress};
 use crate::scenarios::{Scenario, Subject};
 
 /// Measurements at once where figures do not count.
-const SMOKE_AT_ONCE: usize = 6;
+const SMOKE_AT_ONCE: usize = 10;
 
 #[derive(Debug, Clone, Copy)]
 struct Task {

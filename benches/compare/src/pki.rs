@@ -19,6 +19,9 @@ pub(crate) const CLIENT_ID: &str = "spiffe://mesh.local/ns/shop/sa/client";
 pub(crate) const CLIENT_COMMON_NAME: &str = "client";
 
 const TRUST_DOMAIN: &str = "mesh.local";
+/// A common name, and the arguments for all others.
+type Names = (&'static str, &'static [&'static str]);
+
 /// Longer than any run.
 const LIFETIME: &str = "7d";
 
@@ -53,13 +56,14 @@ pub(crate) struct Pki {
 impl Pki {
     /// Makes all of it in `folder` with the program `mantlet`.
     pub(crate) async fn create(mantlet: &Path, folder: &Path) -> anyhow::Result<Self> {
-        let server: [&str; 4] = ["--dns", SERVER_NAME, "--spiffe", SERVER_ID];
-        let client: [&str; 2] = ["--spiffe", CLIENT_ID];
+        let server: Names = ("server", &["--dns", SERVER_NAME, "--spiffe", SERVER_ID]);
+        let client: Names = (CLIENT_COMMON_NAME, &["--spiffe", CLIENT_ID]);
+        let elsewhere: Names =
+            ("elsewhere", &["--dns", "elsewhere.mesh.local", "--spiffe", "spiffe://mesh.local/ns/shop/sa/elsewhere"]);
         let ours = Authority::init(mantlet, folder.join("ca")).await?;
         let theirs = Authority::init(mantlet, folder.join("other-ca")).await?;
-        let else_where = ["--dns", "elsewhere.mesh.local", "--spiffe", "spiffe://mesh.local/ns/shop/sa/elsewhere"];
-        let server_revoked = ours.issue("server-revoked", &server).await?;
-        let client_revoked = ours.issue("client-revoked", &client).await?;
+        let server_revoked = ours.issue("revoked", server).await?;
+        let client_revoked = ours.issue("revoked", client).await?;
         for credentials in [&server_revoked, &client_revoked] {
             ours.run("revoke", &["--cert", text(&credentials.certificate)?]).await?;
         }
@@ -67,11 +71,11 @@ impl Pki {
         Ok(Self {
             anchor: ours.folder.join("ca.pem"),
             crl: ours.folder.join("ca.crl"),
-            server: ours.issue("server", &server).await?,
-            client: ours.issue(CLIENT_COMMON_NAME, &client).await?,
-            server_wrong_name: ours.issue("server-wrong-name", &else_where).await?,
-            server_other_ca: theirs.issue("server-other-ca", &server).await?,
-            client_other_ca: theirs.issue("client-other-ca", &client).await?,
+            server: ours.issue("good", server).await?,
+            client: ours.issue("good", client).await?,
+            server_wrong_name: ours.issue("good", elsewhere).await?,
+            server_other_ca: theirs.issue("good", server).await?,
+            client_other_ca: theirs.issue("good", client).await?,
             server_revoked,
             client_revoked,
             revoked_serials: ours.revoked_serials().await?,
@@ -135,9 +139,11 @@ impl<'a> Authority<'a> {
         Ok(authority)
     }
 
-    async fn issue(&self, name: &str, names: &[&str]) -> anyhow::Result<Credentials> {
-        self.run("issue", &[&["--name", name, "--ttl", LIFETIME], names].concat()).await?;
-        let in_folder = |ending: &str| self.folder.join(format!("{name}{ending}"));
+    /// A certificate in a folder of its own: those of the same names differ in nothing but what they are to be refused for.
+    async fn issue(&self, folder: &str, (name, names): Names) -> anyhow::Result<Credentials> {
+        let folder = self.folder.join(folder);
+        self.run("issue", &[&["--name", name, "--ttl", LIFETIME, "--out", text(&folder)?], names].concat()).await?;
+        let in_folder = |ending: &str| folder.join(format!("{name}{ending}"));
         let credentials = Credentials {
             certificate: in_folder(".pem"),
             private_key: in_folder(".key"),

@@ -12,6 +12,7 @@ use crate::figures::{Outcome, Record, Sample};
 use crate::peers::Peer;
 use crate::progress::{self, Progress};
 use crate::scenarios::{Scenario, Subject};
+use crate::statistics::number;
 
 /// Measurements at once where figures do not count.
 const SMOKE_AT_ONCE: usize = 10;
@@ -106,7 +107,7 @@ impl Task {
             Outcome::Error(error) => format!("FAILED: {error}"),
             Outcome::Figures(figures) => {
                 let told = self.scenario.columns.iter().filter_map(|column| {
-                    let value = crate::statistics::number(*figures.get(column.figure)?, column.decimals);
+                    let value = number(*figures.get(column.figure)?, column.decimals);
                     Some(format!("{value} {}", column.heading))
                 });
                 told.take(2).collect::<Vec<_>>().join(", ")

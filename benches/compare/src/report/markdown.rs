@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::table::{Row, Table};
-use crate::enforcement::{REFUSED, Verdict};
+use crate::enforcement::{Verdict, refused};
 use crate::figures::Record;
 use crate::peers::Layer;
 use crate::statistics::number;
@@ -32,7 +32,7 @@ fn circumstances(record: &Record) -> String {
     format!(
         "client → outbound proxy → mutual TLS → inbound proxy → application, both proxies of the same product, all on one \
          machine: {cores} cores of {processor}, {memory:.0} GiB, {distribution}, Linux {kernel}, load before {load}. \
-         {repetitions} interleaved repetitions of {seconds} s from {started}; {workers} workers in each proxy, \
+         Samples of {seconds} s from {started}, {repetitions} of each, interleaved; {workers} workers in each proxy, \
          {connections} connections in idle and burst. Tables show median (least–most). **Less is better** in each main \
          figure, and ratios are to the best other full proxy, which parses and authorizes requests as mantlet does. CPU is \
          that of both proxies together.\n",
@@ -116,22 +116,21 @@ fn detail_line(table: &Table, row: &Row) -> String {
 }
 
 fn enforcement(verdicts: &BTreeMap<String, Verdict>) -> String {
-    let headings = [""].into_iter().chain(REFUSED).map(str::to_owned);
+    let headings = [""].into_iter().chain(refused()).map(str::to_owned);
     let lines: String = verdicts.iter().map(|(peer, verdict)| verdict_line(peer, verdict)).collect();
     format!(
         "## Enforcement\n\nWhat became of those who must be refused, before anything was measured: clients at the inbound \
          proxy, servers behind the outbound one. Each peer also let the good client in, before and after these, and sent the \
          right server its request.\n\n{}{lines}",
-        head(headings, 1 + REFUSED.len()),
+        head(headings, 1 + refused().count()),
     )
 }
 
 fn verdict_line(peer: &str, verdict: &Verdict) -> String {
     let cells = match verdict {
         Verdict::Broken(problem) => vec![format!("**does not enforce**: {problem}")],
-        Verdict::Enforces(tried) => {
-            let told = REFUSED.map(|name| tried.get(name).map_or(NOTHING, String::as_str).to_owned());
-            told.to_vec()
+        Verdict::Enforces(refusals) => {
+            refused().map(|who| refusals.get(who).map_or(NOTHING, String::as_str).to_owned()).collect()
         }
     };
     line([peer.to_owned()].into_iter().chain(cells))

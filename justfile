@@ -12,6 +12,11 @@ demo *args:
 test:
     cargo test --workspace --locked
 
+# mantlet beside other proxies on this machine
+compare *args:
+    cargo build --release --locked
+    cargo run --release -p compare -- {{args}}
+
 # Format, lints and documentation, as the checks on a clean checkout have them
 lint:
     cargo fmt --all --check

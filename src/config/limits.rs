@@ -35,8 +35,8 @@ impl Default for Limits {
     }
 }
 
-/// What an HTTP/1.1 connection buffers where the other end is slow. A header section has to fit.
-const HTTP1_BUFFER: usize = 64 * 1024;
+/// Bytes of a body read at a time: with the header of the HTTP/2 frame that they go on in, four full TLS records.
+const HTTP1_BUFFER: usize = 4 * (1 << 14) - 9;
 
 impl Limits {
     /// Bytes that an HTTP/1.1 connection buffers each way.

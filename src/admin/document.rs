@@ -282,7 +282,7 @@ impl ConnectionEntry {
             listener: live.listener.to_string(),
             direction: live.direction.label().to_owned(),
             peer: peer.identity.to_string(),
-            peer_address: live.peer_address.clone(),
+            peer_address: live.peer_address.to_string(),
             serial: end_entity.map(|certificate| certificate.serial.to_string()),
             issuer: end_entity.map(|certificate| certificate.issuer.clone()),
             not_after: peer.path.as_ref().map(|path| Instant(path.not_after()).to_string()),

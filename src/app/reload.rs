@@ -162,7 +162,7 @@ impl App {
                 listener = &*live.listener,
                 direction = live.direction.label(),
                 peer,
-                peer.address = live.peer_address,
+                peer.address = %live.peer_address,
                 reason = reason.label(),
                 "connection cut"
             );

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,13 +35,15 @@ pub struct Listener {
     address: Address,
 }
 
-/// Who connected, as far as the kernel knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Who is at the other end, as far as the kernel knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PeerAddress {
     /// An IP address and port.
     Tcp(SocketAddr),
-    /// Some process of this host.
+    /// Some process of this host that connected to a Unix socket of ours.
     Unix,
+    /// Whoever listens on a Unix socket.
+    Listener(Arc<Path>),
 }
 
 /// Why an address cannot be listened on.
@@ -189,11 +191,21 @@ impl Drop for Listener {
     }
 }
 
+impl From<&Address> for PeerAddress {
+    fn from(address: &Address) -> Self {
+        match address {
+            Address::Tcp(address) => Self::Tcp(*address),
+            Address::Unix(path) => Self::Listener(path.as_path().into()),
+        }
+    }
+}
+
 impl fmt::Display for PeerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => address.fmt(f),
             Self::Unix => f.write_str("unix"),
+            Self::Listener(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::config::Timeouts;
+use crate::net::PeerAddress;
 use crate::tls::Peer;
 
 use super::direction::Direction;
@@ -75,7 +76,7 @@ pub struct Live {
     /// Which way it goes.
     pub direction: Direction,
     /// The other end's address.
-    pub peer_address: String,
+    pub peer_address: PeerAddress,
     /// Who is at the other end; absent where it is the local service.
     pub peer: Option<Arc<Peer>>,
     opened: Instant,
@@ -145,7 +146,7 @@ impl Connections {
         self: &Arc<Self>,
         listener: &Arc<str>,
         direction: Direction,
-        peer_address: String,
+        peer_address: PeerAddress,
         peer: Option<Arc<Peer>>,
         idle_limit: Duration,
         held: Option<Held>,

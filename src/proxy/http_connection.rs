@@ -74,7 +74,7 @@ pub(super) async fn serve<S, R>(
     let live = responder.registration.live();
     let context = &responder.context;
     if let Err(error) = outcome {
-        debug!(listener = &*context.name, connection = live.id, peer.address = live.peer_address, %error, "connection failed");
+        debug!(listener = &*context.name, connection = live.id, peer.address = %live.peer_address, %error, "connection failed");
     }
     if let Some(reason) = live.reason() {
         context.metrics.count_end(reason.label());

@@ -238,14 +238,14 @@ fn refuse(
 ) -> Response<ResponseBody> {
     match (error, &live.peer) {
         (ProxyError::Denied(denial), Some(peer)) => {
-            context.refuse_by_policy(&live.peer_address, peer, denial);
+            context.refuse_by_policy(&live.peer_address.to_string(), peer, denial);
             if !live.was_permitted() {
                 // A caller who may do nothing keeps no place from those who may.
                 live.end(Phase::Draining, EndReason::NotAllowed);
             }
         }
         (ProxyError::BadRequest(_) | ProxyError::MethodNotCarried(_), _) => {
-            debug!(listener = &*context.name, peer.address = live.peer_address, %error, "request refused");
+            debug!(listener = &*context.name, peer.address = %live.peer_address, %error, "request refused");
         }
         _ => context.tell_of_failure(upstream, error),
     }

@@ -82,7 +82,7 @@ impl Inbound {
         self.context.metrics.count_handshake();
         let peer = Arc::new(peer);
         // Registered first: a change of trust from here on finds it on the list.
-        let registration = self.context.register(address, Some(Arc::clone(&peer)), place);
+        let registration = self.context.register(address.clone(), Some(Arc::clone(&peer)), place);
         if let Err(refusal) = peer.verify_again(&trust, &self.context.trust.load(), Usage::Client) {
             return self.context.refuse_handshake(&address.to_string(), &HandshakeError::Refused(refusal));
         }
@@ -145,7 +145,7 @@ impl Inbound {
         let permit = match rules.policy.authorize(AccessRequest { peer: &peer.identity }) {
             Ok(permit) => permit,
             Err(denial) => {
-                self.context.refuse_by_policy(&live.peer_address, &peer, &denial);
+                self.context.refuse_by_policy(&live.peer_address.to_string(), &peer, &denial);
                 stream.as_mut().shutdown().await.unwrap_or_default();
                 return;
             }
@@ -222,7 +222,7 @@ impl ListenerContext {
             peer = live.peer.as_ref().map(|peer| tracing::field::display(&peer.identity)),
             peer.serial = certificate.map(|certificate| tracing::field::display(&certificate.serial)),
             peer.issuer = certificate.map(|certificate| certificate.issuer.as_str()),
-            peer.address = live.peer_address,
+            peer.address = %live.peer_address,
             connection = live.id,
             duration_ms = milliseconds(duration),
             request_bytes = bytes.to_upstream(),

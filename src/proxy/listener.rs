@@ -87,6 +87,6 @@ impl ListenerContext {
         place: OwnedSemaphorePermit,
     ) -> Registration {
         let held = Held { place, open: Some(self.metrics.open_connection()) };
-        self.connections.register(&self.name, self.direction, address.to_string(), peer, self.timeouts.idle, Some(held))
+        self.connections.register(&self.name, self.direction, address, peer, self.timeouts.idle, Some(held))
     }
 }

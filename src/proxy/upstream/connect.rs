@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-use crate::net::{Endpoint, Host, Stream};
+use crate::net::{Endpoint, Host, PeerAddress, Stream};
 use crate::proxy::ProxyError;
 use crate::proxy::connections::{Held, Registration};
 use crate::tls::{Alpn, Connector, HandshakeError, Peer, TlsClientStream};
@@ -34,7 +34,7 @@ type Registered = (UpstreamStream, Registration);
 struct Connected {
     stream: UpstreamStream,
     peer: Option<Arc<Peer>>,
-    address: String,
+    address: PeerAddress,
 }
 
 impl Upstream {
@@ -67,7 +67,9 @@ impl Upstream {
         let verdict = peer.map_or(Ok(()), |peer| peer.verify_again(&trust, &self.trust.load(), Usage::Server));
         match verdict {
             Ok(()) => Ok((stream, registration)),
-            Err(refusal) => Err(ProxyError::Tls { address, source: HandshakeError::Refused(refusal) }),
+            Err(refusal) => {
+                Err(ProxyError::Tls { address: address.to_string(), source: HandshakeError::Refused(refusal) })
+            }
         }
     }
 
@@ -80,7 +82,7 @@ impl Upstream {
                     Ok(Err(source)) => return Err(ProxyError::Connect { address: address.to_string(), source }),
                     Ok(Ok(stream)) => stream,
                 };
-                Ok(Connected { stream: UpstreamStream::Plain(stream), peer: None, address: address.to_string() })
+                Ok(Connected { stream: UpstreamStream::Plain(stream), peer: None, address: address.into() })
             }
             Target::Peer { endpoint, connector, .. } => self.connect_to_peer(endpoint, connector, alpn).await,
         }
@@ -124,7 +126,7 @@ impl Upstream {
             Ok(Ok((stream, peer))) => {
                 self.metrics.count_handshake();
                 let stream = UpstreamStream::Tls(stream);
-                Ok(Connected { stream, peer: Some(Arc::new(peer)), address: address.to_string() })
+                Ok(Connected { stream, peer: Some(Arc::new(peer)), address: PeerAddress::Tcp(address) })
             }
         }
     }

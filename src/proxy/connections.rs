@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::config::Timeouts;
@@ -125,10 +126,11 @@ pub struct Registration {
 #[derive(Debug)]
 pub struct InFlight(Arc<Live>);
 
-/// Milliseconds since the first use of this clock, never 0, so that 0 can mean never.
+/// Milliseconds of a clock that costs next to nothing to read and is a few of them late at most. Never 0, so that 0 can mean never.
 fn now_ms() -> u64 {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX) + 1
+    let now = clock_gettime(ClockId::MonotonicCoarse);
+    let milliseconds = now.tv_sec.unsigned_abs() * 1000 + now.tv_nsec.unsigned_abs() / 1_000_000;
+    milliseconds.max(1)
 }
 
 fn elapsed_since(since: u64, now: u64) -> Duration {

@@ -142,17 +142,18 @@ fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 pub(super) fn strip(headers: &mut HeaderMap) {
     let mut doomed: Vec<HeaderName> = Vec::new();
     let mut te_trailers = false;
+    let mut names_fields = false;
     for (name, value) in headers.iter() {
         if is_hop_by_hop(name) {
             te_trailers |= name == TE && value.as_bytes().eq_ignore_ascii_case(b"trailers");
+            names_fields |= name == CONNECTION && !is_about_the_connection_alone(value);
             doomed.push(name.clone());
         } else if is_identity_name(name) {
             doomed.push(name.clone());
         }
     }
-    if doomed.contains(&CONNECTION) {
-        let named = connection_options(headers).filter(|option| !is_about_the_connection(option));
-        let named: Vec<HeaderName> = named.filter_map(|option| option.parse().ok()).collect();
+    if names_fields {
+        let named: Vec<HeaderName> = connection_options(headers).filter_map(|option| option.parse().ok()).collect();
         doomed.extend(named.into_iter().filter(|name| !is_needed(name)));
     }
     for name in doomed {
@@ -167,9 +168,9 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(name.as_str(), "connection" | "te" | "transfer-encoding" | "upgrade" | "keep-alive" | "proxy-connection")
 }
 
-/// Options that every message has, whose fields, where there are any, are removed in any case.
-fn is_about_the_connection(option: &str) -> bool {
-    ["close", "keep-alive", "te", "upgrade"].iter().any(|known| option.eq_ignore_ascii_case(known))
+/// True for what nearly every `Connection` header says, which names no field.
+fn is_about_the_connection_alone(options: &HeaderValue) -> bool {
+    [&b"close"[..], b"keep-alive"].iter().any(|known| options.as_bytes().eq_ignore_ascii_case(known))
 }
 
 /// Fields that a message is not the same without. `Connection` may not remove them: a service behind us would see a request

@@ -1,5 +1,6 @@
 //! HTTP through two sidecars: `client -> outbound -> mutual TLS -> inbound -> service`.
 
+use std::collections::HashMap;
 use std::process::Command;
 
 use serde_json::Value;
@@ -178,6 +179,18 @@ fn app_protocol_decides_the_version_that_the_service_sees() {
         assert_eq!(seen(&mesh, &["--http2-prior-knowledge"])["version"], plain, "{app_protocol}");
         assert_eq!(seen(&mesh, grpc)["version"], called, "{app_protocol}");
     }
+}
+
+#[test]
+fn a_path_whose_answer_was_large_is_asked_for_over_http1_the_next_time() {
+    let mesh = Mesh::with("", "", "[runtime]\nworkers = 1\n");
+    let labels = HashMap::from([("direction", "inbound")]);
+    let connections_after = |path: &str| {
+        assert_eq!(get(mesh.entry(), path).0, 200);
+        mesh.inbound.metric("mantlet_connections_total", &labels)
+    };
+    let paths = ["/bytes/1000", "/bytes/2000000", "/bytes/2000000", "/bytes/2000000", "/bytes/1000"];
+    assert_eq!(paths.map(connections_after), [1.0, 1.0, 2.0, 2.0, 2.0]);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod connect;
 mod http2;
+mod large_answers;
 mod pool;
 mod send;
 
@@ -27,6 +28,7 @@ pub use connect::UpstreamStream;
 pub use pool::Lease;
 pub use send::Answer;
 
+use large_answers::LargeAnswers;
 use pool::Pool;
 
 /// Where exchanges and tunnels of one listener go.
@@ -37,6 +39,7 @@ pub struct Upstream {
     listener: Arc<str>,
     metrics: Arc<ListenerMetrics>,
     pools: Vec<Pool>,
+    large_answers: LargeAnswers,
     /// Places for pooled connections.
     places: Arc<Semaphore>,
     connections: Arc<Connections>,
@@ -80,6 +83,7 @@ impl Upstream {
             metrics: Arc::clone(&context.metrics),
             places: Arc::new(Semaphore::new(context.limits.max_upstream)),
             pools: (0..workers).map(|_| Pool::default()).collect(),
+            large_answers: LargeAnswers::default(),
             connections: Arc::clone(&context.connections),
             trust: Arc::clone(&context.trust),
             limits: context.limits.clone(),

@@ -17,11 +17,9 @@ use crate::proxy::incoming::Incoming;
 use crate::proxy::request_body::RequestBody;
 
 use super::http2::answered;
+use super::large_answers::{LARGE_BODY, PathKey};
 use super::pool::{Lease, Leased, Wanted};
 use super::{Target, Upstream};
-
-/// A request body from this size on goes over HTTP/1.1 by `hop = "auto"`, where it costs less.
-const LARGE_BODY: u64 = 1024 * 1024;
 
 /// An upstream's answer and the connection that it comes on.
 #[derive(Debug)]
@@ -48,14 +46,20 @@ impl Upstream {
         mut body: RequestBody,
         intent: Intent,
     ) -> Result<impl Future<Output = Result<Answer, ProxyError>>, ProxyError> {
-        let wanted = self.wanted(&head, intent)?;
+        let path = self.learns().then(|| PathKey::of(&head.uri));
+        let wanted = self.wanted(&head, intent, path)?;
         Ok(async move {
             let mut retried = false;
             loop {
                 let mut lease = self.lease(worker, wanted, retried).await?;
                 let spare = (lease.reused && !retried && body.is_empty()).then(|| Box::new(head.clone()));
                 let unanswered = match lease.send(head, body, intent).await {
-                    Ok(response) => return Ok(Answer { response, lease, retried }),
+                    Ok(response) => {
+                        if let Some(path) = path {
+                            self.large_answers.note(path, &response);
+                        }
+                        return Ok(Answer { response, lease, retried });
+                    }
                     Err(unanswered) => *unanswered,
                 };
                 (head, body) = match again(unanswered, lease.reused && !retried, spare) {
@@ -67,7 +71,13 @@ impl Upstream {
         })
     }
 
-    fn wanted(&self, head: &request::Parts, intent: Intent) -> Result<Wanted, ProxyError> {
+    /// True where the size of answers decides how the hop is made.
+    fn learns(&self) -> bool {
+        matches!(self.target, Target::Peer { hop: Hop::Auto, .. })
+    }
+
+    fn wanted(&self, head: &request::Parts, intent: Intent, path: Option<PathKey>) -> Result<Wanted, ProxyError> {
+        let large_answer = || path.is_some_and(|path| self.large_answers.expects(path));
         Ok(match &self.target {
             Target::Service { app_protocol, .. } => match (app_protocol, intent) {
                 (AppProtocol::Http2, Intent::Upgrade) => {
@@ -80,7 +90,7 @@ impl Upstream {
                 (Hop::Http2, Intent::Upgrade) => return Err(ProxyError::Upgrade("the hop speaks HTTP/2")),
                 (Hop::Http2, _) => Wanted::Http2,
                 (Hop::Http1, _) | (Hop::Auto, Intent::Upgrade) => Wanted::Http1,
-                (Hop::Auto, Intent::Exchange) if is_large(head) => Wanted::Http1,
+                (Hop::Auto, Intent::Exchange) if is_large(head) || large_answer() => Wanted::Http1,
                 (Hop::Auto, _) => Wanted::Either,
             },
         })

@@ -1,0 +1,77 @@
+//! Which paths had a large answer the last time. The size of an answer is not known when the hop for its request is chosen.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::header::CONTENT_LENGTH;
+use http::{Response, Uri};
+
+/// A body from this size on costs less over HTTP/1.1 than over HTTP/2.
+pub(super) const LARGE_BODY: u64 = 1024 * 1024;
+/// Paths remembered at a time; two that fall on one place take it from each other.
+const PLACES: usize = 64;
+
+/// A few paths whose last answer was large. A path that is taken for another costs time and nothing else.
+#[derive(Debug)]
+pub(super) struct LargeAnswers([AtomicU64; PLACES]);
+
+impl Default for LargeAnswers {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; PLACES])
+    }
+}
+
+impl LargeAnswers {
+    /// Whether the last answer for this path was large.
+    pub(super) fn expects(&self, path: PathKey) -> bool {
+        self.place(path).load(Ordering::Relaxed) == path.0
+    }
+
+    /// Notes an answer.
+    pub(super) fn note<B>(&self, path: PathKey, answer: &Response<B>) {
+        let length = answer.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        let is_large = length.is_some_and(|length| length >= LARGE_BODY);
+        if is_large != self.expects(path) {
+            self.place(path).store(if is_large { path.0 } else { 0 }, Ordering::Relaxed);
+        }
+    }
+
+    fn place(&self, PathKey(key): PathKey) -> &AtomicU64 {
+        let place = usize::try_from(key % PLACES as u64).expect("less than the number of places");
+        &self.0[place]
+    }
+}
+
+/// Stands for a path, without its query.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PathKey(u64);
+
+impl PathKey {
+    /// FNV-1a; never 0, which stands for no path.
+    pub(super) fn of(uri: &Uri) -> Self {
+        let hash = |hash: u64, octet: &u8| (hash ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3);
+        Self(uri.path().as_bytes().iter().fold(0xcbf2_9ce4_8422_2325, hash).max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(length: &str) -> Response<()> {
+        Response::builder().header(CONTENT_LENGTH, length).body(()).expect("an answer")
+    }
+
+    #[test]
+    fn a_path_is_expected_to_answer_as_it_did_the_last_time() {
+        let (large, query) = (Uri::from_static("/film"), Uri::from_static("/film?part=2"));
+        let answers = LargeAnswers::default();
+        assert!(!answers.expects(PathKey::of(&large)));
+        answers.note(PathKey::of(&large), &answer("1048576"));
+        assert!(answers.expects(PathKey::of(&query)));
+        assert!(!answers.expects(PathKey::of(&Uri::from_static("/"))));
+        answers.note(PathKey::of(&query), &answer("1048575"));
+        assert!(!answers.expects(PathKey::of(&large)));
+        answers.note(PathKey::of(&large), &answer("unknown"));
+        assert!(!answers.expects(PathKey::of(&large)));
+    }
+}

@@ -102,7 +102,14 @@ impl Admin {
 
     fn connection(&self, direction: Direction, peer: Option<Peer>) -> Registration {
         let peer = peer.map(Arc::new);
-        self.connections.register(&"ads".into(), direction, "10.0.0.7:4711".into(), peer, LONG, None)
+        self.connections.register(
+            &"ads".into(),
+            direction,
+            mantlet::net::PeerAddress::Tcp("10.0.0.7:4711".parse().unwrap()),
+            peer,
+            LONG,
+            None,
+        )
     }
 }
 

@@ -108,12 +108,14 @@ async fn answer(exchange: impl Future<Output = Response<ResponseBody>>, mut resp
     }
 }
 
-/// A body that broke off resets the caller's stream for the reason that the upstream gave.
+/// A body that broke off resets the caller's stream for the reason that the upstream gave, unless that would say that nothing is
+/// wrong: there are callers who take what they have for the whole then.
 fn reset_reason(error: &HttpError) -> Reason {
-    match error {
-        HttpError::Http2(error) => error.reason().unwrap_or(Reason::INTERNAL_ERROR),
-        HttpError::Http1(_) => Reason::INTERNAL_ERROR,
-    }
+    let given = match error {
+        HttpError::Http2(error) => error.reason(),
+        HttpError::Http1(_) => None,
+    };
+    given.filter(|reason| *reason != Reason::NO_ERROR).unwrap_or(Reason::INTERNAL_ERROR)
 }
 
 fn now() -> HeaderValue {

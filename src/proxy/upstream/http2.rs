@@ -16,7 +16,7 @@ use h2::client::{Connection, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, Reason};
 use http::{Request, Response, request};
 use http_body::Body as _;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
 use crate::proxy::connections::{InFlight, Live, Phase};
 use crate::proxy::http2_settings::{CONNECTION_WINDOW, MAX_FRAME, SEND_BUFFER, STREAM_WINDOW};
@@ -56,7 +56,7 @@ type Carrying = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The task that carries the rest of a request's body. It ends with the answer, unless that came through.
 #[derive(Debug)]
-pub(super) struct Upload(Option<AbortHandle>);
+pub(super) struct Upload(Option<JoinHandle<()>>);
 
 impl Http2 {
     /// Begins a connection on a stream on which HTTP/2 is agreed.
@@ -166,7 +166,7 @@ pub(super) async fn answered(
     if let Some(mut carrying) = carrying
         && poll_fn(|cx| Poll::Ready(carrying.as_mut().poll(cx))).await.is_pending()
     {
-        *upload = Some(Upload(Some(tokio::spawn(carrying).abort_handle())));
+        *upload = Some(Upload(Some(tokio::spawn(carrying))));
     }
     let (head, frames) = answer.await?.into_parts();
     let body = Incoming::Http2(Http2Body::new(&head.headers, frames));
@@ -174,9 +174,16 @@ pub(super) async fn answered(
 }
 
 impl Upload {
-    /// Lets it go on: the peer has answered early and may still want the rest.
-    pub(super) fn go_on(mut self) {
-        self.0 = None;
+    /// Lets it go on: the peer has answered early and may still want the rest. Its stream keeps its place for as long, so that no
+    /// other request counts on it.
+    pub(super) fn go_on(mut self, place: InFlight) {
+        if let Some(task) = self.0.take().filter(|task| !task.is_finished()) {
+            tokio::spawn(async move {
+                // However it ends, the stream is over.
+                let _ = task.await;
+                drop(place);
+            });
+        }
     }
 }
 

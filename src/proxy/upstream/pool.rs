@@ -223,7 +223,7 @@ impl Lease {
     pub fn give_back(self) {
         let sender = match self.connection {
             Leased::Http1(sender) => sender,
-            Leased::Http2(_) => return self.upload.map_or((), Upload::go_on),
+            Leased::Http2(_) => return self.upload.map_or((), |upload| upload.go_on(self.in_flight)),
         };
         let live = Arc::clone(self.in_flight.live());
         let mut pool = lock(&self.upstream.pools[self.worker].http1);

@@ -18,8 +18,9 @@ use http::{Request, Response, request};
 use http_body::Body as _;
 use tokio::task::JoinHandle;
 
+use crate::config::Limits;
 use crate::proxy::connections::{InFlight, Live, Phase};
-use crate::proxy::http2_settings::{CONNECTION_WINDOW, MAX_FRAME, SEND_BUFFER, STREAM_WINDOW};
+use crate::proxy::http2_settings::{MAX_FRAME, SEND_BUFFER, STREAM_WINDOW, upstream_window};
 use crate::proxy::http2_stream::{Http2Body, carry};
 use crate::proxy::incoming::Incoming;
 use crate::proxy::request_body::RequestBody;
@@ -66,17 +67,17 @@ impl Http2 {
     pub(super) async fn begin(
         stream: UpstreamStream,
         live: &Arc<Live>,
-        max_header_bytes: usize,
+        limits: &Limits,
     ) -> Result<(Arc<Self>, Driver), h2::Error> {
         let heard = Arc::new(AtomicBool::new(false));
         let (sender, mut connection) = h2::client::Builder::new()
             .enable_push(false)
             .initial_max_send_streams(STREAMS_AT_FIRST)
             .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_connection_window_size(upstream_window(limits.max_streams))
             .max_frame_size(MAX_FRAME)
             .max_send_buffer_size(SEND_BUFFER)
-            .max_header_list_size(u32::try_from(max_header_bytes).unwrap_or(u32::MAX))
+            .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
             .handshake(Audible::new(stream, Arc::clone(&heard)))
             .await?;
         let ping_pong = connection.ping_pong().expect("it is taken once");

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use crate::net::Buffer;
+use crate::net::{Buffer, Stream};
 
 use super::connections::Live;
 
@@ -46,6 +46,12 @@ impl<S> Watched<S> {
 impl<S> Audible<S> {
     pub(super) fn new(stream: S, heard: Arc<AtomicBool>) -> Self {
         Self { stream, heard }
+    }
+}
+
+impl<S: AsRef<Stream>> AsRef<Stream> for Watched<S> {
+    fn as_ref(&self) -> &Stream {
+        self.stream.as_ref()
     }
 }
 

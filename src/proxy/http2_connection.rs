@@ -20,7 +20,7 @@ use super::connections::Phase;
 use super::error::HttpError;
 use super::http_connection::{FAREWELL, Responder};
 use super::http_exchange::Route;
-use super::http2_settings::{CALLER_WINDOW, MAX_FRAME, SEND_BUFFER, STREAM_WINDOW};
+use super::http2_settings::{CALLER_WINDOW, MAX_FRAME, SEND_BUFFER, SMALL_FRAMES, STREAM_WINDOW};
 use super::http2_stream::{Http2Body, carry};
 use super::incoming::Incoming;
 use super::response_body::ResponseBody;
@@ -75,6 +75,7 @@ fn builder(limits: &Limits) -> h2::server::Builder {
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CALLER_WINDOW)
         .max_frame_size(MAX_FRAME)
+        .data_frame_budget(SMALL_FRAMES)
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_streams(limits.max_streams)
         .max_local_error_reset_streams(Some(MAX_BREACHES))

@@ -12,6 +12,9 @@ pub(super) fn upstream_window(max_streams: u32) -> u32 {
     STREAM_WINDOW.saturating_mul(max_streams).min(LARGEST)
 }
 
+/// What small frames that nobody has taken yet may cost on one connection, each 256 less its length, before the library ends the
+/// connection and with it the exchanges of all others on it. It takes some hundred thousand of them, which the windows bound anyway.
+pub(super) const SMALL_FRAMES: usize = 32 * 1024 * 1024;
 /// The largest frame that a neighbour may send: with its header, four full TLS records.
 pub(super) const MAX_FRAME: u32 = 4 * (1 << 14) - 9;
 /// Bytes of one body that wait for a slow neighbour before whoever sends them is made to wait.

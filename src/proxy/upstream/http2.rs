@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Limits;
 use crate::proxy::connections::{InFlight, Live, Phase};
-use crate::proxy::http2_settings::{MAX_FRAME, SEND_BUFFER, STREAM_WINDOW, upstream_window};
+use crate::proxy::http2_settings::{MAX_FRAME, SEND_BUFFER, SMALL_FRAMES, STREAM_WINDOW, upstream_window};
 use crate::proxy::http2_stream::{Http2Body, carry};
 use crate::proxy::incoming::Incoming;
 use crate::proxy::request_body::RequestBody;
@@ -76,6 +76,7 @@ impl Http2 {
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(upstream_window(limits.max_streams))
             .max_frame_size(MAX_FRAME)
+            .data_frame_budget(SMALL_FRAMES)
             .max_send_buffer_size(SEND_BUFFER)
             .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
             .handshake(Audible::new(stream, Arc::clone(&heard)))

@@ -8,7 +8,7 @@ use crate::support::exchange::KeptAlive;
 use crate::support::frames::{BAD_REQUEST, End, Frames, OK};
 use crate::support::gate::NAME;
 use crate::support::h2_frames::{
-    DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, RST_STREAM, get, literal, preface, put, read,
+    ACK, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, RST_STREAM, SETTINGS, get, literal, preface, put, read,
 };
 use crate::support::h2_service;
 use crate::support::mesh::{Mesh, inbound};
@@ -304,6 +304,34 @@ fn a_post_that_a_service_may_have_begun_is_not_sent_again_when_it_goes_away() {
     };
     assert_ne!(answer.payload[0], OK, "{answer:x?}");
     assert_eq!(told.try_iter().count(), 2, "the POST was sent again");
+}
+
+#[test]
+fn small_pieces_that_wait_for_a_slow_service_do_not_end_the_connection_of_their_caller() {
+    // It never gives a stream more room than each has at first.
+    let before = Before::service(h2_service::serve(100, |frame, said| {
+        if frame.kind == HEADERS && frame.flags & END_STREAM != 0 {
+            put(said, HEADERS, END_HEADERS | END_STREAM, frame.stream, &[OK]);
+        }
+        true
+    }));
+    let mut caller = before.say(|bytes| put(bytes, HEADERS, END_HEADERS, 1, &post("/slow")));
+    while read(&mut caller).unwrap().kind != SETTINGS {}
+    // Its settings hold from here on, and with them the room for all that follows.
+    let mut bytes = Vec::new();
+    put(&mut bytes, SETTINGS, ACK, 0, &[]);
+    for _ in 0..10_000 {
+        put(&mut bytes, DATA, 0, 1, b"a message of a stream");
+    }
+    put(&mut bytes, HEADERS, END_STREAM | END_HEADERS, 3, &get("/"));
+    caller.write_all(&bytes).unwrap();
+    loop {
+        let frame = read(&mut caller).expect("an answer");
+        assert!(!matches!(frame.kind, GOAWAY | RST_STREAM), "{frame:x?}");
+        if frame.kind == HEADERS && frame.stream == 3 {
+            break;
+        }
+    }
 }
 
 #[test]

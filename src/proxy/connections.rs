@@ -95,6 +95,8 @@ pub struct Live {
     header_since: AtomicU64,
     /// The last request was over, its body read to the end, when its answer was.
     is_request_over: AtomicBool,
+    /// It carries another protocol than the one it began with.
+    has_switched: AtomicBool,
     draining_since: AtomicU64,
     _held: Option<Held>,
 }
@@ -173,6 +175,7 @@ impl Connections {
             last_used: AtomicU64::new(now_ms()),
             header_since: AtomicU64::new(0),
             is_request_over: AtomicBool::new(false),
+            has_switched: AtomicBool::new(false),
             draining_since: AtomicU64::new(0),
             _held: held,
         });
@@ -306,6 +309,16 @@ impl Live {
     /// True where all that the caller has sent was read: its last request to the end, and nothing after it.
     pub fn is_read_to_the_end(&self) -> bool {
         self.header_since.load(Ordering::Relaxed) == 0 && self.is_request_over.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it carries another protocol from here on.
+    pub fn note_switched(&self) {
+        self.has_switched.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it carries another protocol than the one it began with.
+    pub fn has_switched(&self) -> bool {
+        self.has_switched.load(Ordering::Relaxed)
     }
 
     /// Notes that a tunnel carried something.

@@ -20,7 +20,7 @@ use super::connections::Phase;
 use super::error::HttpError;
 use super::http_connection::{FAREWELL, Responder};
 use super::http_exchange::Route;
-use super::http2_settings::{CONNECTION_WINDOW, MAX_FRAME, SEND_BUFFER, STREAM_WINDOW};
+use super::http2_settings::{CALLER_WINDOW, MAX_FRAME, SEND_BUFFER, SMALL_FRAMES, STREAM_WINDOW};
 use super::http2_stream::{Http2Body, carry};
 use super::incoming::Incoming;
 use super::response_body::ResponseBody;
@@ -73,8 +73,9 @@ fn builder(limits: &Limits) -> h2::server::Builder {
     let mut builder = h2::server::Builder::new();
     builder
         .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(CALLER_WINDOW)
         .max_frame_size(MAX_FRAME)
+        .data_frame_budget(SMALL_FRAMES)
         .max_send_buffer_size(SEND_BUFFER)
         .max_concurrent_streams(limits.max_streams)
         .max_local_error_reset_streams(Some(MAX_BREACHES))
@@ -108,12 +109,14 @@ async fn answer(exchange: impl Future<Output = Response<ResponseBody>>, mut resp
     }
 }
 
-/// A body that broke off resets the caller's stream for the reason that the upstream gave.
+/// A body that broke off resets the caller's stream for the reason that the upstream gave, unless that would say that nothing is
+/// wrong: there are callers who take what they have for the whole then.
 fn reset_reason(error: &HttpError) -> Reason {
-    match error {
-        HttpError::Http2(error) => error.reason().unwrap_or(Reason::INTERNAL_ERROR),
-        HttpError::Http1(_) => Reason::INTERNAL_ERROR,
-    }
+    let given = match error {
+        HttpError::Http2(error) => error.reason(),
+        HttpError::Http1(_) => None,
+    };
+    given.filter(|reason| *reason != Reason::NO_ERROR).unwrap_or(Reason::INTERNAL_ERROR)
 }
 
 fn now() -> HeaderValue {

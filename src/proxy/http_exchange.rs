@@ -221,6 +221,7 @@ fn switch_protocols(
     if let Some(protocol) = protocol {
         response.headers_mut().insert(UPGRADE, protocol);
     }
+    live.note_switched();
     record.answered(StatusCode::SWITCHING_PROTOCOLS, None);
     let (head, _) = response.into_parts();
     tcp_tunnel::join_upgraded(Arc::clone(context), live, upgrade.permit, [upgrade.caller, upstream], lease, record);

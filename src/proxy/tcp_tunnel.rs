@@ -4,19 +4,21 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tracing::debug;
 
 use crate::net::Stream;
 use crate::policy::Permit;
+use crate::tls::TlsServerStream;
 
 use super::connections::{Live, Phase, Registration};
 use super::listener::ListenerContext;
 use super::record::ExchangeRecord;
 use super::relay::{Carried, relay};
-use super::upstream::Lease;
+use super::upstream::{Lease, UpstreamStream};
+use super::watched::Watched;
 
 /// How long an orderly end may take, what is buffered included, once a connection has to end.
 const FAREWELL: Duration = Duration::from_millis(50);
@@ -147,11 +149,31 @@ pub(super) fn join_upgraded(
         };
         let bytes = TunnelBytes::default();
         let end = tunnel(permit, &mut caller, &mut upstream, lives, &bytes).await;
+        if !end.is_orderly() {
+            abort(caller.into_inner());
+            abort(upstream.into_inner());
+        }
         debug!(listener = &*context.name, %end, "an upgraded connection ended");
         record.add_response_bytes(bytes.to_caller());
         record.add_request_bytes(bytes.to_upstream());
         record.complete();
     });
+}
+
+/// Ends an upgraded connection with an error for the other end.
+fn abort(upgraded: Upgraded) {
+    let outcome = reset_on_close::<UpstreamStream>(upgraded)
+        .or_else(reset_on_close::<Watched<TlsServerStream>>)
+        .or_else(reset_on_close::<Watched<Stream>>);
+    debug_assert!(outcome.is_ok(), "an upgraded connection is one of these");
+}
+
+/// Gives it back where it is on another kind of stream.
+fn reset_on_close<S>(upgraded: Upgraded) -> Result<(), Upgraded>
+where
+    S: AsyncRead + AsyncWrite + AsRef<Stream> + Unpin + 'static,
+{
+    upgraded.downcast::<TokioIo<S>>().map(|parts| parts.io.into_inner().as_ref().reset_on_close(true))
 }
 
 /// Puts a connection on the list again, as far on its way out as it was.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use crate::net::Buffer;
+use crate::net::{Buffer, Stream};
 
 use super::connections::Live;
 
@@ -21,7 +21,8 @@ const LINGER: Duration = Duration::from_secs(1);
 /// A stream that notes when bytes come in, so that a header section that never ends is seen.
 ///
 /// Its shutdown lingers where the caller may still be sending (RFC 9112 section 9.6): a socket closed over unread bytes resets the
-/// connection, and the reset may take the last answer, which says why, away from the caller.
+/// connection, and the reset may take the last answer, which says why, away from the caller. What comes on a connection that has
+/// switched protocols is not for us to read.
 #[derive(Debug)]
 pub(super) struct Watched<S> {
     stream: S,
@@ -45,6 +46,12 @@ impl<S> Watched<S> {
 impl<S> Audible<S> {
     pub(super) fn new(stream: S, heard: Arc<AtomicBool>) -> Self {
         Self { stream, heard }
+    }
+}
+
+impl<S: AsRef<Stream>> AsRef<Stream> for Watched<S> {
+    fn as_ref(&self) -> &Stream {
+        self.stream.as_ref()
     }
 }
 
@@ -74,20 +81,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
         if self.lingering.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         }
-        if self.live.is_read_to_the_end() {
+        if self.live.has_switched() {
             return Poll::Ready(Ok(()));
         }
-        let lingering = self.lingering.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
         let mut unread = Buffer::default();
         loop {
+            let mut buffer = ReadBuf::new(unread.free());
+            let read = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
+            let is_over = match read {
+                Poll::Ready(Ok(())) => buffer.filled().is_empty(),
+                Poll::Ready(Err(_)) => true,
+                Poll::Pending => self.lingering.is_none() && self.live.is_read_to_the_end(),
+            };
+            if is_over {
+                return Poll::Ready(Ok(()));
+            }
+            let lingering = self.lingering.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
             if lingering.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
-            let mut buffer = ReadBuf::new(unread.free());
-            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => {}
-                _ => return Poll::Ready(Ok(())),
-            }
+            ready!(read)?;
         }
     }
 }

@@ -334,6 +334,175 @@ fn requests_to_a_peer_that_never_finishes_a_handshake_do_not_wait_for_one_anothe
     assert!(began.elapsed() < Duration::from_millis(1500), "it took {:?}", began.elapsed());
 }
 
+// Records of TLS
+
+/// Nothing panicked, and others are served.
+fn stands(gate: &Gate, after: &str) {
+    let answer = KeptAlive::new(gate.http1(&gate.caller)).get("/").expect(after);
+    assert_eq!(answer.status, 200, "{after}");
+    let text = gate.sidecar.text();
+    assert!(!text.contains("panicked"), "{after}: {text}");
+}
+
+#[test]
+fn a_caller_whose_bytes_come_one_by_one_is_served() {
+    let gate = Gate::with("", "");
+    let mut stream = gate.http1(&gate.caller);
+    stream.sock.set_nodelay(true).unwrap();
+    for path in ["/", "/echo"] {
+        stream.conn.writer().write_all(format!("GET {path} HTTP/1.1\r\nHost: ads\r\n\r\n").as_bytes()).unwrap();
+        let mut records = Vec::new();
+        stream.conn.write_tls(&mut records).unwrap();
+        for byte in records {
+            stream.sock.write_all(&[byte]).unwrap();
+        }
+        let head = KeptAlive::new(&mut stream).answer().unwrap().head;
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    }
+}
+
+#[test]
+fn what_is_no_record_of_the_session_ends_the_connection_and_nothing_else() {
+    let gate = Gate::with("", "");
+    let records: [&[u8]; 9] = [
+        b"GET / HTTP/1.1\r\nHost: ads\r\n\r\n",
+        // In plaintext: two alerts, an empty record, a handshake message, a change of cipher.
+        &[21, 3, 3, 0, 2, 2, 40],
+        &[21, 3, 3, 0, 2, 1, 0],
+        &[23, 3, 3, 0, 0],
+        &[22, 3, 3, 0, 4, 24, 0, 0, 1],
+        &[20, 3, 3, 0, 1, 1, 20, 3, 3, 0, 1, 1],
+        // Longer than any record, of an unknown kind, and one that does not open.
+        &[23, 3, 3, 0xff, 0xff, 0, 0],
+        &[99, 3, 3, 0, 1, 0],
+        &[
+            23, 3, 3, 0, 40, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25,
+            26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40,
+        ],
+    ];
+    for alpn in [HTTP1, HTTP2] {
+        for record in records {
+            for is_busy in [false, true] {
+                let mut stream = gate.open(&gate.caller, alpn);
+                if is_busy && alpn == HTTP1 {
+                    stream.write_all(b"POST /sink HTTP/1.1\r\nHost: ads\r\nContent-Length: 9\r\n\r\nhalf").unwrap();
+                } else if is_busy {
+                    let mut bytes = preface();
+                    put(&mut bytes, HEADERS, END_STREAM | END_HEADERS, 1, &get("/bytes/10000000"));
+                    stream.write_all(&bytes).unwrap();
+                    read_until(&mut stream, DATA).unwrap();
+                }
+                stream.sock.write_all(record).unwrap();
+                stream.sock.shutdown(std::net::Shutdown::Write).unwrap();
+                let mut rest = Vec::new();
+                let _ = stream.sock.read_to_end(&mut rest);
+                stands(&gate, &format!("{record:?}"));
+            }
+        }
+    }
+    gate.sidecar.wait_for_status("nothing in flight", |status| {
+        status["connections"].as_array().unwrap().iter().all(|connection| connection["in_flight"] == 0)
+    });
+}
+
+#[test]
+fn a_handshake_message_without_an_end_is_refused_within_bounds() {
+    let gate = Gate::with("", "");
+    for size in [1, 100, 1 << 14] {
+        let mut socket = TcpStream::connect(gate.address()).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        // A ClientHello of 16 MiB in pieces.
+        let mut sent = 0;
+        let mut message = vec![1, 0xff, 0xff, 0xff];
+        let ended = loop {
+            message.resize(size.max(4), 0);
+            let mut record = vec![22, 3, 1];
+            record.extend(u16::try_from(message.len()).unwrap().to_be_bytes());
+            record.extend_from_slice(&message);
+            sent += record.len();
+            if socket.write_all(&record).is_err() {
+                break true;
+            }
+            if sent > 4 << 20 {
+                break false;
+            }
+            message = vec![0; size];
+        };
+        assert!(ended || socket.read(&mut [0; 64]).is_ok(), "records of {size}");
+        stands(&gate, &format!("records of {size}"));
+    }
+}
+
+#[test]
+fn keys_may_be_renewed_at_any_time_and_a_flood_of_renewals_harms_nobody() {
+    let gate = Gate::with("", "");
+    let mut kept = KeptAlive::new(gate.http1(&gate.caller));
+    for round in 0..20 {
+        for _ in 0..5 {
+            kept.stream().conn.refresh_traffic_keys().unwrap();
+        }
+        let answer = kept.get("/bytes/100000").unwrap();
+        assert_eq!((answer.status, answer.body.len()), (200, 100_000), "round {round}");
+    }
+    // In the middle of an answer that nobody reads, so that every renewal waits for its own answer.
+    kept.send("GET /bytes/50000000 HTTP/1.1\r\nHost: ads\r\n\r\n").unwrap();
+    kept.head().unwrap();
+    for _ in 0..10_000 {
+        let stream = kept.stream();
+        stream.sock.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+        if stream.conn.refresh_traffic_keys().is_err() || stream.conn.write_tls(&mut stream.sock).is_err() {
+            break;
+        }
+    }
+    stands(&gate, "a flood");
+    assert!(gate.sidecar.peak_resident_kib() < 200 * 1024);
+}
+
+// Last words
+
+#[test]
+fn an_answer_that_closes_is_not_lost_to_what_was_pipelined_behind_its_request() {
+    let gate = Gate::with("", "");
+    for _ in 0..5 {
+        let mut kept = KeptAlive::new(gate.http1(&gate.caller));
+        kept.send("GET /bytes/100000 HTTP/1.1\r\nHost: ads\r\nConnection: close\r\n\r\n").unwrap();
+        // It is never answered, and more than any buffer on the way holds.
+        let more =
+            "POST /sink HTTP/1.1\r\nHost: ads\r\nContent-Length: 1000000\r\n\r\n".to_owned() + &"x".repeat(1_000_000);
+        kept.send(&more).expect("whoever sends is not cut off");
+        kept.stream().sock.shutdown(std::net::Shutdown::Write).unwrap();
+        let answer = kept.answer().unwrap();
+        assert_eq!((answer.status, answer.body.len()), (200, 100_000));
+        let (bytes, error) = kept.rest();
+        assert!(bytes == 0 && error.is_none(), "{bytes} bytes, {error:?}");
+    }
+}
+
+// Silence
+
+#[test]
+fn a_connection_that_never_speaks_is_ended_by_idleness_and_by_revocation_and_holds_up_no_end() {
+    for alpn in [HTTP1, HTTP2] {
+        let ends = |mut stream: TlsClient| {
+            while let Ok(1..) | Err(_) = stream.sock.read(&mut [0; 64]).inspect_err(|error| {
+                assert!(error.kind() == std::io::ErrorKind::ConnectionReset, "{error}");
+            }) {}
+        };
+        let gate = Gate::with("", "[timeouts]\nidle = \"300ms\"\n");
+        ends(gate.open(&gate.caller, alpn));
+        let gate = Gate::with("", "[revocation]\nsources = [CRL]\n");
+        let silent = gate.open(&gate.caller, alpn);
+        revoke(&gate);
+        ends(silent);
+        let mut gate = Gate::with("", "[timeouts]\ndrain = \"1h\"\n");
+        let silent = gate.open(&gate.caller, alpn);
+        gate.sidecar.wait_for_status("a connection", |status| status["connections_total"] == 1);
+        gate.sidecar.signal("TERM");
+        assert_eq!(gate.sidecar.wait_for_exit().code(), Some(0));
+        drop(silent);
+    }
+}
+
 // Files
 
 #[test]

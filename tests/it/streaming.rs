@@ -102,3 +102,50 @@ fn a_service_that_does_not_read_makes_the_caller_wait() {
         assert!(taken < HELD, "{hop}: {taken} bytes were taken");
     }
 }
+
+#[test]
+fn callers_that_do_not_read_keep_nothing_from_others_on_the_same_hop() {
+    let mesh = Mesh::with("", "hop = \"http2\"", "");
+    let stalled: Vec<TcpStream> = (0..40)
+        .map(|_| {
+            let mut caller = TcpStream::connect(mesh.entry()).unwrap();
+            caller.set_read_timeout(Some(PATIENCE)).unwrap();
+            caller.write_all(format!("GET /bytes/{LARGE} HTTP/1.1\r\nHost: ads\r\n\r\n").as_bytes()).unwrap();
+            caller.read_exact(&mut [0; 16]).unwrap();
+            caller
+        })
+        .collect();
+    // Time for what is not read to fill every window on the way.
+    std::thread::sleep(STALLED * 3);
+    for _ in 0..4 {
+        let (status, body) = get(mesh.entry(), "/bytes/1000000");
+        assert_eq!((status, body.len()), (200, 1_000_000));
+    }
+    drop(stalled);
+}
+
+#[test]
+fn callers_that_break_off_leave_nothing_in_flight() {
+    for hop in ["http1", "http2"] {
+        let mesh = Mesh::with("", &format!("hop = \"{hop}\""), "");
+        for _ in 0..10 {
+            for path in ["/echo", "/sink"] {
+                let mut upload = TcpStream::connect(mesh.entry()).unwrap();
+                let head = format!("POST {path} HTTP/1.1\r\nHost: ads\r\nContent-Length: 1000\r\n\r\nsome");
+                upload.write_all(head.as_bytes()).unwrap();
+                if path == "/echo" {
+                    upload.read_exact(&mut [0; 16]).unwrap();
+                }
+            }
+            let mut download = TcpStream::connect(mesh.entry()).unwrap();
+            download.write_all(format!("GET /bytes/{LARGE} HTTP/1.1\r\nHost: ads\r\n\r\n").as_bytes()).unwrap();
+            download.read_exact(&mut [0; 16]).unwrap();
+        }
+        for sidecar in [&mesh.inbound, &mesh.outbound] {
+            sidecar.wait_for_status("nothing in flight", |status| {
+                let connections = status["connections"].as_array().unwrap();
+                connections.iter().all(|connection| connection["in_flight"] == 0)
+            });
+        }
+    }
+}

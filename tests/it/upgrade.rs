@@ -1,5 +1,9 @@
 //! Upgrades: WebSocket with a real client and service, and protocols that are not carried.
 
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -7,6 +11,9 @@ use crate::support::block_on;
 use crate::support::mesh::Mesh;
 use crate::support::raw_service::RawService;
 use crate::support::service::raw;
+use crate::support::tcp_service::{TcpService, carries, dial, rest, rest_before_reset};
+
+const LARGE: usize = 32 << 20;
 
 /// A WebSocket service that gives every message back.
 async fn echo(listener: tokio::net::TcpListener) {
@@ -83,4 +90,63 @@ fn an_upgrade_that_the_service_declines_is_an_ordinary_answer() {
           GET /after HTTP/1.1\r\nHost: ads\r\nConnection: close\r\n\r\n",
     );
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"/after\""), "{answer}");
+}
+
+/// An upgraded connection from a caller in plaintext to the service.
+fn upgraded(mesh: &Mesh<TcpService>) -> (TcpStream, TcpStream) {
+    let mut caller = dial(mesh.entry());
+    caller.write_all(b"GET / HTTP/1.1\r\nHost: ads\r\nConnection: upgrade\r\nUpgrade: own\r\n\r\n").unwrap();
+    let mut service = mesh.service.accept();
+    read_head(&mut service);
+    service.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: own\r\n\r\n").unwrap();
+    read_head(&mut caller);
+    (caller, service)
+}
+
+fn read_head(stream: &mut TcpStream) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+}
+
+#[test]
+fn an_upgraded_connection_that_breaks_off_ends_with_a_reset_at_the_other_end() {
+    let service = TcpService::start();
+    let address = service.address;
+    let mesh = Mesh::around(service, address, "", "", "");
+    for service_breaks_off in [true, false] {
+        let (mut caller, mut service) = upgraded(&mesh);
+        carries(&mut caller, &mut service, b"a part");
+        carries(&mut service, &mut caller, b"a part");
+        let (broken, mut other) = if service_breaks_off { (service, caller) } else { (caller, service) };
+        socket2::SockRef::from(&broken).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(broken);
+        assert_eq!(rest_before_reset(&mut other), b"", "{service_breaks_off}");
+    }
+}
+
+#[test]
+fn either_end_of_an_upgraded_connection_is_heard_to_its_end_after_the_other_has_ended() {
+    let service = TcpService::start();
+    let address = service.address;
+    let mesh = Mesh::around(service, address, "", "", "");
+    for service_ends_first in [true, false] {
+        let (caller, service) = upgraded(&mesh);
+        let (mut first, mut last) = if service_ends_first { (service, caller) } else { (caller, service) };
+        first.write_all(b"all I have to say").unwrap();
+        first.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(rest(&mut last), b"all I have to say");
+        // More than anything on the way holds, for a reader that takes its time.
+        let sender = std::thread::spawn(move || {
+            last.write_all(&vec![7; LARGE]).unwrap();
+            last.shutdown(Shutdown::Write).unwrap();
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        let heard = rest(&mut first);
+        sender.join().unwrap();
+        assert!(heard.len() == LARGE && heard.iter().all(|byte| *byte == 7), "{service_ends_first}: {}", heard.len());
+    }
 }

@@ -16,10 +16,11 @@ use h2::client::{Connection, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, Reason};
 use http::{Request, Response, request};
 use http_body::Body as _;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 
+use crate::config::Limits;
 use crate::proxy::connections::{InFlight, Live, Phase};
-use crate::proxy::http2_settings::{CONNECTION_WINDOW, MAX_FRAME, SEND_BUFFER, STREAM_WINDOW};
+use crate::proxy::http2_settings::{MAX_FRAME, SEND_BUFFER, SMALL_FRAMES, STREAM_WINDOW, upstream_window};
 use crate::proxy::http2_stream::{Http2Body, carry};
 use crate::proxy::incoming::Incoming;
 use crate::proxy::request_body::RequestBody;
@@ -56,7 +57,7 @@ type Carrying = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The task that carries the rest of a request's body. It ends with the answer, unless that came through.
 #[derive(Debug)]
-pub(super) struct Upload(Option<AbortHandle>);
+pub(super) struct Upload(Option<JoinHandle<()>>);
 
 impl Http2 {
     /// Begins a connection on a stream on which HTTP/2 is agreed.
@@ -66,17 +67,18 @@ impl Http2 {
     pub(super) async fn begin(
         stream: UpstreamStream,
         live: &Arc<Live>,
-        max_header_bytes: usize,
+        limits: &Limits,
     ) -> Result<(Arc<Self>, Driver), h2::Error> {
         let heard = Arc::new(AtomicBool::new(false));
         let (sender, mut connection) = h2::client::Builder::new()
             .enable_push(false)
             .initial_max_send_streams(STREAMS_AT_FIRST)
             .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
+            .initial_connection_window_size(upstream_window(limits.max_streams))
             .max_frame_size(MAX_FRAME)
+            .data_frame_budget(SMALL_FRAMES)
             .max_send_buffer_size(SEND_BUFFER)
-            .max_header_list_size(u32::try_from(max_header_bytes).unwrap_or(u32::MAX))
+            .max_header_list_size(u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX))
             .handshake(Audible::new(stream, Arc::clone(&heard)))
             .await?;
         let ping_pong = connection.ping_pong().expect("it is taken once");
@@ -166,7 +168,7 @@ pub(super) async fn answered(
     if let Some(mut carrying) = carrying
         && poll_fn(|cx| Poll::Ready(carrying.as_mut().poll(cx))).await.is_pending()
     {
-        *upload = Some(Upload(Some(tokio::spawn(carrying).abort_handle())));
+        *upload = Some(Upload(Some(tokio::spawn(carrying))));
     }
     let (head, frames) = answer.await?.into_parts();
     let body = Incoming::Http2(Http2Body::new(&head.headers, frames));
@@ -174,9 +176,16 @@ pub(super) async fn answered(
 }
 
 impl Upload {
-    /// Lets it go on: the peer has answered early and may still want the rest.
-    pub(super) fn go_on(mut self) {
-        self.0 = None;
+    /// Lets it go on: the peer has answered early and may still want the rest. Its stream keeps its place for as long, so that no
+    /// other request counts on it.
+    pub(super) fn go_on(mut self, place: InFlight) {
+        if let Some(task) = self.0.take().filter(|task| !task.is_finished()) {
+            tokio::spawn(async move {
+                // However it ends, the stream is over.
+                let _ = task.await;
+                drop(place);
+            });
+        }
     }
 }
 

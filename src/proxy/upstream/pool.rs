@@ -170,9 +170,8 @@ impl Upstream {
         stream: UpstreamStream,
         registration: Registration,
     ) -> Result<Arc<Http2>, ProxyError> {
-        let (http2, driver) = Http2::begin(stream, registration.live(), self.limits.max_header_bytes)
-            .await
-            .map_err(|source| self.no_answer(source))?;
+        let (http2, driver) =
+            Http2::begin(stream, registration.live(), &self.limits).await.map_err(|source| self.no_answer(source))?;
         lock(&self.pools[worker].http2).push(Arc::clone(&http2));
         tokio::spawn(run(Box::pin(driver.drive()), registration));
         Ok(http2)
@@ -223,7 +222,7 @@ impl Lease {
     pub fn give_back(self) {
         let sender = match self.connection {
             Leased::Http1(sender) => sender,
-            Leased::Http2(_) => return self.upload.map_or((), Upload::go_on),
+            Leased::Http2(_) => return self.upload.map_or((), |upload| upload.go_on(self.in_flight)),
         };
         let live = Arc::clone(self.in_flight.live());
         let mut pool = lock(&self.upstream.pools[self.worker].http1);

@@ -6,6 +6,7 @@ pub(crate) mod frames;
 pub(crate) mod gate;
 pub(crate) mod grpc;
 pub(crate) mod h2_frames;
+pub(crate) mod h2_service;
 pub(crate) mod load;
 pub(crate) mod mesh;
 pub(crate) mod pki;

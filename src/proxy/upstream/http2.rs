@@ -50,7 +50,7 @@ pub(super) struct Driver {
 }
 
 /// Why a request has no answer, and the request where nothing of it was sent.
-pub(super) type Unanswered = (h2::Error, Option<(request::Parts, RequestBody)>);
+pub(super) type Unanswered = Box<(h2::Error, Option<(request::Parts, RequestBody)>)>;
 
 /// The carrying of a request's body.
 type Carrying = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -111,13 +111,13 @@ impl Http2 {
         let opened = {
             let mut sender = self.sender();
             match poll_ready(&mut sender) {
-                Poll::Ready(Err(error)) => return Err((error, Some((head, body)))),
+                Poll::Ready(Err(error)) => return Err(Box::new((error, Some((head, body))))),
                 Poll::Ready(Ok(())) => sender.send_request(Request::from_parts(head, ()), ended),
                 // The peer lets no further stream begin yet; another handle queues this one.
                 Poll::Pending => sender.clone().send_request(Request::from_parts(head, ()), ended),
             }
         };
-        let (answer, stream) = opened.map_err(|error| (error, None))?;
+        let (answer, stream) = opened.map_err(|error| Box::new((error, None)))?;
         let carrying: Option<Carrying> =
             if ended { None } else { Some(Box::pin(carry(body, stream, |_| Reason::CANCEL))) };
         Ok((answer, carrying))

@@ -176,8 +176,10 @@ impl Lease {
                 let sending = http2.send(head, body);
                 let upload = &mut self.upload;
                 Either::Right(async move {
-                    let (answer, carrying) = sending
-                        .map_err(|(error, never_sent)| Box::new(Unanswered { error: error.into(), never_sent }))?;
+                    let (answer, carrying) = sending.map_err(|unanswered| {
+                        let (error, never_sent) = *unanswered;
+                        Box::new(Unanswered { error: error.into(), never_sent })
+                    })?;
                     let response = answered(answer, carrying, upload).await;
                     response.map_err(|error| Box::new(Unanswered { error: error.into(), never_sent: None }))
                 })

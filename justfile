@@ -17,6 +17,10 @@ compare *args:
     cargo build --release --locked
     cargo run --release -p compare -- {{args}}
 
+# The micro-benchmarks, or those whose name matches
+bench *args:
+    cargo bench --bench micro -- {{args}}
+
 # Format, lints and documentation, as the checks on a clean checkout have them
 lint:
     cargo fmt --all --check

@@ -29,7 +29,7 @@ const OWN_PREFIX: &str = "x-mantlet-";
 
 /// The headers that tell the local service who called, made once for a connection.
 #[derive(Debug, Clone, Default)]
-pub(super) struct IdentityHeaders(Vec<(HeaderName, HeaderValue)>);
+pub struct IdentityHeaders(Vec<(HeaderName, HeaderValue)>);
 
 /// What a request asks of the connection rather than of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub enum Intent {
 ///
 /// # Errors
 /// [`ProxyError::BadRequest`] or [`ProxyError::MethodNotCarried`].
-pub(super) fn check_request(head: &request::Parts) -> Result<Intent, ProxyError> {
+pub fn check_request(head: &request::Parts) -> Result<Intent, ProxyError> {
     if head.method == Method::CONNECT {
         return Err(ProxyError::MethodNotCarried(head.method.clone()));
     }
@@ -139,7 +139,7 @@ fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 }
 
 /// Removes what belongs to one connection alone (RFC 9110 section 7.6.1), then every identity header.
-pub(super) fn strip(headers: &mut HeaderMap) {
+pub fn strip(headers: &mut HeaderMap) {
     let mut doomed: Vec<HeaderName> = Vec::new();
     let mut te_trailers = false;
     let mut names_fields = false;
@@ -219,7 +219,7 @@ pub(super) fn take_expectation(headers: &mut HeaderMap) {
 
 /// Passes a trace on or begins one (W3C Trace Context section 3.2). A trace that begins here is marked as sampled: a service
 /// that follows its caller would otherwise drop what it records of it.
-pub(super) fn ensure_trace(headers: &mut HeaderMap) {
+pub fn ensure_trace(headers: &mut HeaderMap) {
     if !headers.contains_key(&TRACEPARENT) {
         let mut trace = *b"00-00000000000000000000000000000000-0000000000000000-01";
         write_hexadecimal(&mut trace[3..35], fastrand::u128(1..));
@@ -240,13 +240,13 @@ fn write_hexadecimal(digits: &mut [u8], mut number: u128) {
 
 impl IdentityHeaders {
     /// The wanted headers for this peer. An anonymous caller has the plain one alone, which says so.
-    pub(super) fn of(peer: &Peer, wanted: &[IdentityHeader], own_name: Option<&str>) -> Self {
+    pub fn of(peer: &Peer, wanted: &[IdentityHeader], own_name: Option<&str>) -> Self {
         let values = wanted.iter().filter_map(|header| identity_header(*header, peer, own_name));
         Self(values.filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?))).collect())
     }
 
-    /// Sets them.
-    pub(super) fn set(&self, headers: &mut HeaderMap) {
+    /// Sets them, in place of any of the same name.
+    pub fn set(&self, headers: &mut HeaderMap) {
         for (name, value) in &self.0 {
             headers.insert(name, value.clone());
         }

@@ -5,6 +5,7 @@
 //! `connections` alone.
 
 pub mod connections;
+pub mod headers;
 pub mod inbound;
 pub mod metrics;
 pub mod outbound;
@@ -13,7 +14,6 @@ pub mod upstream;
 
 mod direction;
 mod error;
-mod headers;
 mod http1_connection;
 mod http2_connection;
 mod http2_settings;

@@ -122,7 +122,7 @@ impl ExchangeRecord {
     pub(super) fn complete(mut self) {
         self.outcome = Outcome::Completed;
         if let Some(lease) = self.lease.take() {
-            lease.give_back();
+            lease.give_back(self.response_bytes);
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::tls::Alpn;
 
 use super::connect::UpstreamStream;
 use super::http2::{Http2, Upload};
+use super::large_answers::PathKey;
 use super::{Target, Upstream};
 
 /// Connections of one worker.
@@ -54,6 +55,8 @@ pub struct Lease {
     pub(super) connection: Leased,
     /// What still carries the request's body.
     pub(super) upload: Option<Upload>,
+    /// What is asked for, where the size of the answer is to be remembered.
+    pub(super) path: Option<PathKey>,
     in_flight: InFlight,
     /// True where the connection has carried something before, so that it may turn out closed.
     pub(in crate::proxy) reused: bool,
@@ -122,7 +125,7 @@ impl Upstream {
     }
 
     fn leased(self: &Arc<Self>, worker: usize, connection: Leased, in_flight: InFlight, reused: bool) -> Lease {
-        Lease { upstream: Arc::clone(self), worker, connection, upload: None, in_flight, reused }
+        Lease { upstream: Arc::clone(self), worker, connection, upload: None, path: None, in_flight, reused }
     }
 
     async fn new_connection(self: &Arc<Self>, worker: usize, wanted: Wanted, alpn: Alpn) -> Result<Lease, ProxyError> {
@@ -218,8 +221,11 @@ impl Lease {
         self.in_flight.live()
     }
 
-    /// Gives the connection back after the last byte of an answer.
-    pub fn give_back(self) {
+    /// Gives the connection back after the last of `bytes` of an answer's body.
+    pub fn give_back(self, bytes: u64) {
+        if let Some(path) = self.path {
+            self.upstream.large_answers.note(path, bytes);
+        }
         let sender = match self.connection {
             Leased::Http1(sender) => sender,
             Leased::Http2(_) => return self.upload.map_or((), |upload| upload.go_on(self.in_flight)),

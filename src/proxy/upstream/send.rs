@@ -55,9 +55,7 @@ impl Upstream {
                 let spare = (lease.reused && !retried && body.is_empty()).then(|| Box::new(head.clone()));
                 let unanswered = match lease.send(head, body, intent).await {
                     Ok(response) => {
-                        if let Some(path) = path {
-                            self.large_answers.note(path, &response);
-                        }
+                        lease.path = path;
                         return Ok(Answer { response, lease, retried });
                     }
                     Err(unanswered) => *unanswered,

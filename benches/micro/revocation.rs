@@ -77,7 +77,7 @@ impl Scene {
 
 /// Serial numbers that nobody here has, of the length that the authority gives, and the same at each run.
 fn strangers(count: usize) -> Vec<SerialNumber> {
-    let mut random = fastrand::Rng::with_seed(0x5e71a1);
+    let mut random = fastrand::Rng::with_seed(0x005e_71a1);
     let mut serial = || {
         let mut octets = [0; 17];
         random.fill(&mut octets);

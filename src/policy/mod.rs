@@ -10,8 +10,10 @@ use crate::identity::{PeerIdentity, PeerPattern};
 /// The rules of one listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    allow: Vec<PeerPattern>,
+    /// Exact SPIFFE IDs, looked up at once, so that a long list costs no more than a short one.
     exact: HashSet<String>,
+    /// All other patterns, tried in turn.
+    patterns: Vec<PeerPattern>,
 }
 
 /// What is asked for.
@@ -50,11 +52,14 @@ pub enum Rule {
 impl Policy {
     /// The policy of an allow list. An empty one admits nobody.
     pub fn allowing(allow: &[PeerPattern]) -> Self {
-        let exact = allow.iter().filter_map(|pattern| match pattern {
-            PeerPattern::Spiffe(id) => Some(id.as_str().to_owned()),
-            _ => None,
-        });
-        Self { exact: exact.collect(), allow: allow.to_vec() }
+        let mut policy = Self { exact: HashSet::new(), patterns: Vec::new() };
+        for pattern in allow {
+            match pattern {
+                PeerPattern::Spiffe(id) => drop(policy.exact.insert(id.as_str().to_owned())),
+                _ => policy.patterns.push(pattern.clone()),
+            }
+        }
+        policy
     }
 
     /// Decides. The same function judges live connections again when the policy changes.
@@ -66,14 +71,13 @@ impl Policy {
             return Ok(Permit(()));
         }
         let rule = match request.peer {
-            _ if self.allow.is_empty() => Rule::NobodyAllowed,
+            _ if self.exact.is_empty() && self.patterns.is_empty() => Rule::NobodyAllowed,
             PeerIdentity::Anonymous => Rule::AnonymousNotAllowed,
             PeerIdentity::Authenticated(_) => Rule::NotOnAllowList,
         };
         Err(Denial { peer: request.peer.to_string(), rule })
     }
 
-    /// Exact SPIFFE IDs are looked up at once, so that a long list costs no more than a short one.
     fn is_listed(&self, peer: &PeerIdentity) -> bool {
         let listed_by_id = match peer {
             PeerIdentity::Authenticated(names) => {
@@ -81,7 +85,7 @@ impl Policy {
             }
             PeerIdentity::Anonymous => false,
         };
-        listed_by_id || self.allow.iter().any(|pattern| pattern.matches(peer))
+        listed_by_id || self.patterns.iter().any(|pattern| pattern.matches(peer))
     }
 }
 

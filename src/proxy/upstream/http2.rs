@@ -27,6 +27,7 @@ use crate::proxy::request_body::RequestBody;
 use crate::proxy::watched::Audible;
 
 use super::connect::UpstreamStream;
+use super::retry::Unanswered;
 
 /// Streams that a peer is taken to allow until it has said how many.
 const STREAMS_AT_FIRST: usize = 100;
@@ -48,9 +49,6 @@ pub(super) struct Driver {
     heard: Arc<AtomicBool>,
     live: Arc<Live>,
 }
-
-/// Why a request has no answer, and the request where nothing of it was sent.
-pub(super) type Unanswered = Box<(h2::Error, Option<(request::Parts, RequestBody)>)>;
 
 /// The carrying of a request's body.
 type Carrying = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -106,18 +104,22 @@ impl Http2 {
         &self,
         head: request::Parts,
         body: RequestBody,
-    ) -> Result<(ResponseFuture, Option<Carrying>), Unanswered> {
+    ) -> Result<(ResponseFuture, Option<Carrying>), Box<Unanswered>> {
         let ended = body.is_end_stream();
         let opened = {
             let mut sender = self.sender();
             match poll_ready(&mut sender) {
-                Poll::Ready(Err(error)) => return Err(Box::new((error, Some((head, body))))),
+                Poll::Ready(Err(error)) => {
+                    let never_sent = Some((head, body));
+                    return Err(Box::new(Unanswered { error: error.into(), never_sent }));
+                }
                 Poll::Ready(Ok(())) => sender.send_request(Request::from_parts(head, ()), ended),
                 // The peer lets no further stream begin yet; another handle queues this one.
                 Poll::Pending => sender.clone().send_request(Request::from_parts(head, ()), ended),
             }
         };
-        let (answer, stream) = opened.map_err(|error| Box::new((error, None)))?;
+        let (answer, stream) =
+            opened.map_err(|error| Box::new(Unanswered { error: error.into(), never_sent: None }))?;
         let carrying: Option<Carrying> =
             if ended { None } else { Some(Box::pin(carry(body, stream, |_| Reason::CANCEL))) };
         Ok((answer, carrying))

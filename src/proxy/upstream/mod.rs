@@ -6,6 +6,7 @@ mod connect;
 mod http2;
 mod large_answers;
 mod pool;
+mod retry;
 mod send;
 
 use std::sync::Arc;

@@ -6,12 +6,12 @@ use futures_util::FutureExt;
 use futures_util::future::Either;
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING};
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, request};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, request};
 use http_body::Body as _;
 
 use crate::config::{AppProtocol, Hop};
 use crate::policy::Permit;
-use crate::proxy::error::{HttpError, ProxyError};
+use crate::proxy::error::ProxyError;
 use crate::proxy::headers::Intent;
 use crate::proxy::incoming::Incoming;
 use crate::proxy::request_body::RequestBody;
@@ -19,6 +19,7 @@ use crate::proxy::request_body::RequestBody;
 use super::http2::answered;
 use super::large_answers::{LARGE_BODY, PathKey};
 use super::pool::{Lease, Leased, Wanted};
+use super::retry::{Unanswered, again};
 use super::{Target, Upstream};
 
 /// An upstream's answer and the connection that it comes on.
@@ -47,7 +48,9 @@ impl Upstream {
         intent: Intent,
     ) -> Result<impl Future<Output = Result<Answer, ProxyError>>, ProxyError> {
         let path = self.learns().then(|| PathKey::of(&head.uri));
-        let wanted = self.wanted(&head, intent, path)?;
+        let is_large =
+            || body.size_hint().lower() >= LARGE_BODY || path.is_some_and(|path| self.large_answers.expects(path));
+        let wanted = self.wanted(intent, is_large)?;
         Ok(async move {
             let mut retried = false;
             loop {
@@ -74,8 +77,8 @@ impl Upstream {
         matches!(self.target, Target::Peer { hop: Hop::Auto, .. })
     }
 
-    fn wanted(&self, head: &request::Parts, intent: Intent, path: Option<PathKey>) -> Result<Wanted, ProxyError> {
-        let large_answer = || path.is_some_and(|path| self.large_answers.expects(path));
+    /// Which version to look for. `is_large` says whether a large body is expected either way.
+    fn wanted(&self, intent: Intent, is_large: impl Fn() -> bool) -> Result<Wanted, ProxyError> {
         Ok(match &self.target {
             Target::Service { app_protocol, .. } => match (app_protocol, intent) {
                 (AppProtocol::Http2, Intent::Upgrade) => {
@@ -88,65 +91,11 @@ impl Upstream {
                 (Hop::Http2, Intent::Upgrade) => return Err(ProxyError::Upgrade("the hop speaks HTTP/2")),
                 (Hop::Http2, _) => Wanted::Http2,
                 (Hop::Http1, _) | (Hop::Auto, Intent::Upgrade) => Wanted::Http1,
-                (Hop::Auto, Intent::Exchange) if is_large(head) || large_answer() => Wanted::Http1,
+                (Hop::Auto, Intent::Exchange) if is_large() => Wanted::Http1,
                 (Hop::Auto, _) => Wanted::Either,
             },
         })
     }
-}
-
-fn is_large(head: &request::Parts) -> bool {
-    let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    length.is_some_and(|length| length >= LARGE_BODY)
-}
-
-/// Why a request has no answer, and the request where nothing of it was sent.
-#[derive(Debug)]
-struct Unanswered {
-    error: HttpError,
-    never_sent: Option<(request::Parts, RequestBody)>,
-}
-
-/// The request to send again, or the error to report.
-fn again(
-    Unanswered { error, never_sent }: Unanswered,
-    may_retry: bool,
-    spare: Option<Box<request::Parts>>,
-) -> Result<(request::Parts, RequestBody), HttpError> {
-    match (may_retry, never_sent, spare) {
-        (true, Some(request), _) => Ok(request),
-        (true, None, Some(head))
-            if was_not_processed(&error) || (is_idempotent(&head.method) && was_closed(&error)) =>
-        {
-            Ok((*head, RequestBody::Empty))
-        }
-        _ => Err(error),
-    }
-}
-
-fn is_idempotent(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE)
-}
-
-/// The connection ended before the first byte of an answer.
-fn was_closed(error: &HttpError) -> bool {
-    match error {
-        HttpError::Http1(error) => {
-            error.is_incomplete_message() || error.is_canceled() || error.is_closed() || has_io_cause(error)
-        }
-        HttpError::Http2(error) => error.is_io(),
-    }
-}
-
-fn has_io_cause(error: &hyper::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|cause| cause.downcast_ref::<std::io::Error>().is_some())
-}
-
-/// The peer says that it did nothing: it refused the stream, or went away before it saw it (RFC 9113 section 8.7).
-fn was_not_processed(error: &HttpError) -> bool {
-    let HttpError::Http2(error) = error else { return false };
-    error.reason() == Some(h2::Reason::REFUSED_STREAM)
-        || error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR)
 }
 
 impl Lease {
@@ -174,10 +123,7 @@ impl Lease {
                 let sending = http2.send(head, body);
                 let upload = &mut self.upload;
                 Either::Right(async move {
-                    let (answer, carrying) = sending.map_err(|unanswered| {
-                        let (error, never_sent) = *unanswered;
-                        Box::new(Unanswered { error: error.into(), never_sent })
-                    })?;
+                    let (answer, carrying) = sending?;
                     let response = answered(answer, carrying, upload).await;
                     response.map_err(|error| Box::new(Unanswered { error: error.into(), never_sent: None }))
                 })

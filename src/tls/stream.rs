@@ -177,8 +177,14 @@ impl<S: Session> TlsStream<S> {
         Ok(first)
     }
 
-    /// Lets the session work on what has come in until it has opened a record or can do no more.
+    /// Lets the session work on what has come in until it has opened a record or can do no more. An error is its last word.
     fn step(&mut self, buf: &mut ReadBuf<'_>) -> Result<Step, Error> {
+        let step = self.advance(buf);
+        self.failed |= step.is_err();
+        step
+    }
+
+    fn advance(&mut self, buf: &mut ReadBuf<'_>) -> Result<Step, Error> {
         loop {
             let UnbufferedStatus { mut discard, state } = self.session.process(self.incoming.filled());
             let step = match state {
@@ -207,7 +213,6 @@ impl<S: Session> TlsStream<S> {
                 Ok(ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_)) => Some(Step::Waiting),
                 Ok(state) => return Err(Error::General(format!("no use for the state {state:?}"))),
                 Err(error) => {
-                    self.failed = true;
                     self.incoming.discard(discard);
                     return Err(error);
                 }

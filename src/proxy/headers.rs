@@ -188,6 +188,9 @@ pub(super) fn is_identity_name(name: &HeaderName) -> bool {
         [b'c', b'l', b'i', b'e', b'n', b't', separator, ..] if !separator.is_ascii_alphanumeric() => {}
         _ => return false,
     }
+    if name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-') {
+        return is_reserved(name);
+    }
     is_reserved(&name.replace(|character: char| !character.is_ascii_alphanumeric(), "-"))
 }
 

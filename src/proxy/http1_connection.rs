@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connections::Phase;
-use super::http_connection::{FAREWELL, Responder};
+use super::http_connection::{Responder, run};
 use super::http_exchange::Route;
 use super::incoming::Incoming;
 use super::watched::Watched;
@@ -39,20 +39,5 @@ where
         .max_buf_size(limits.http1_buffer())
         .serve_connection(TokioIo::new(Watched::new(stream, Arc::clone(live))), service)
         .with_upgrades();
-    let mut connection = pin!(connection);
-    let mut seen = Phase::Open;
-    loop {
-        tokio::select! {
-            outcome = &mut connection => return outcome,
-            phase = live.phase_after(seen) => seen = phase,
-        }
-        if seen >= Phase::Closing {
-            connection.as_mut().graceful_shutdown();
-        }
-        if seen == Phase::Cut {
-            // What is in flight ends here; the peer still learns that the connection is over, if it reads at all.
-            let _ = tokio::time::timeout(FAREWELL, &mut connection).await;
-            return Ok(());
-        }
-    }
+    run(pin!(connection), live, Phase::Closing, http1::UpgradeableConnection::graceful_shutdown).await
 }

@@ -1,7 +1,7 @@
 //! A caller's HTTP/2 connection. All of its exchanges run in the task of the connection.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
@@ -18,7 +18,7 @@ use crate::config::Limits;
 
 use super::connections::Phase;
 use super::error::HttpError;
-use super::http_connection::{FAREWELL, Responder};
+use super::http_connection::{Responder, run};
 use super::http_exchange::Route;
 use super::http2_settings::{CALLER_WINDOW, MAX_FRAME, SEND_BUFFER, SMALL_FRAMES, STREAM_WINDOW};
 use super::http2_stream::{Http2Body, carry};
@@ -39,33 +39,43 @@ where
 {
     let live = responder.registration().live();
     let handshake = builder(&responder.context().limits).handshake(stream);
-    let mut connection = tokio::select! {
+    let connection = tokio::select! {
         connection = handshake => connection?,
         _ = live.phase_after(Phase::Draining) => return Ok(()),
     };
-    let mut exchanges = FuturesUnordered::new();
-    let mut run = |connection: &mut Connection<S, Bytes>, cx: &mut Context<'_>| {
-        while let Poll::Ready(accepted) = connection.poll_accept(cx) {
+    let answer = |request, respond| answer(responder.respond(request), respond);
+    let exchanges = Exchanges { connection, answer, running: FuturesUnordered::new() };
+    let graceful_shutdown =
+        |exchanges: Pin<&mut Exchanges<_, _, _>>| exchanges.get_mut().connection.graceful_shutdown();
+    run(pin!(exchanges), live, Phase::Draining, graceful_shutdown).await
+}
+
+/// A connection and the exchanges on it, over when the connection is.
+struct Exchanges<S, A, F> {
+    connection: Connection<S, Bytes>,
+    /// Begins the answer to a request.
+    answer: A,
+    running: FuturesUnordered<F>,
+}
+
+impl<S, A, F> Future for Exchanges<S, A, F>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    A: Fn(Request<Incoming>, SendResponse<Bytes>) -> F + Unpin,
+    F: Future<Output = ()>,
+{
+    type Output = Result<(), h2::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        while let Poll::Ready(accepted) = this.connection.poll_accept(cx) {
             let Some((request, respond)) = accepted.transpose()? else { return Poll::Ready(Ok(())) };
             let (head, frames) = request.into_parts();
             let body = Incoming::Http2(Http2Body::new(&head.headers, frames));
-            exchanges.push(answer(responder.respond(Request::from_parts(head, body)), respond));
+            this.running.push((this.answer)(Request::from_parts(head, body), respond));
         }
-        while let Poll::Ready(Some(())) = exchanges.poll_next_unpin(cx) {}
+        while let Poll::Ready(Some(())) = this.running.poll_next_unpin(cx) {}
         Poll::Pending
-    };
-    let mut seen = Phase::Open;
-    loop {
-        tokio::select! {
-            outcome = poll_fn(|cx| run(&mut connection, cx)) => return outcome,
-            phase = live.phase_after(seen) => seen = phase,
-        }
-        connection.graceful_shutdown();
-        if seen == Phase::Cut {
-            // What is in flight ends here; the peer still learns that the connection is over, if it reads at all.
-            let _ = tokio::time::timeout(FAREWELL, poll_fn(|cx| run(&mut connection, cx))).await;
-            return Ok(());
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! One HTTP connection of a caller, whichever version it speaks: its requests one by one, until it ends or has to.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::debug;
 
-use super::connections::Registration;
+use super::connections::{Live, Phase, Registration};
 use super::error::HttpError;
 use super::http_exchange::{Route, exchange};
 use super::incoming::Incoming;
@@ -16,7 +17,7 @@ use super::response_body::ResponseBody;
 use super::{http1_connection, http2_connection};
 
 /// How long a connection that is cut may take to tell its peer so.
-pub(super) const FAREWELL: Duration = Duration::from_millis(50);
+const FAREWELL: Duration = Duration::from_millis(50);
 
 /// Which version the caller speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,5 +79,35 @@ pub(super) async fn serve<S, R>(
     }
     if let Some(reason) = live.reason() {
         context.metrics.count_end(reason.label());
+    }
+}
+
+/// Runs a connection. From `say_goodbye_at` on it is told to shut down gracefully, and it is left when it is cut.
+///
+/// # Errors
+/// Why it broke off.
+pub(super) async fn run<C, E>(
+    mut connection: Pin<&mut C>,
+    live: &Live,
+    say_goodbye_at: Phase,
+    graceful_shutdown: impl Fn(Pin<&mut C>),
+) -> Result<(), E>
+where
+    C: Future<Output = Result<(), E>>,
+{
+    let mut seen = Phase::Open;
+    loop {
+        tokio::select! {
+            outcome = connection.as_mut() => return outcome,
+            phase = live.phase_after(seen) => seen = phase,
+        }
+        if seen >= say_goodbye_at {
+            graceful_shutdown(connection.as_mut());
+        }
+        if seen == Phase::Cut {
+            // What is in flight ends here; the peer still learns that the connection is over, if it reads at all.
+            let _ = tokio::time::timeout(FAREWELL, connection).await;
+            return Ok(());
+        }
     }
 }

@@ -3,14 +3,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use mantlet::ca::{
     Authority, CredentialUsage, DnsName, InitOptions, IssueRequest, KeyAlgorithm, ServiceName, Tier, Timestamp,
 };
-use mantlet::config::{OnUnknown, RevocationDepth};
+use mantlet::config::{CrlSource, Revocation};
 use mantlet::identity::PeerPattern;
-use mantlet::x509::{MaterialSources, RevocationSources, SerialNumber, TrustMaterial};
+use mantlet::revocation::Engine;
+use mantlet::x509::{MaterialSources, SerialNumber, TrustMaterial};
 use rcgen::{
     CertificateRevocationList, CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, RevocationReason,
     RevokedCertParams,
@@ -108,21 +109,17 @@ impl Pki {
     }
 
     /// The files of a sidecar, as its configuration names them.
-    pub(crate) fn sources(&self, own: Option<&Issued>, crl: PathBuf) -> MaterialSources {
-        MaterialSources {
+    pub(crate) fn sources(&self, own: Option<&Issued>, crl: PathBuf) -> Sources {
+        let revocation = Revocation { grace: Duration::ZERO, ..Revocation::of([CrlSource::Path(crl)]) };
+        let material = MaterialSources {
             certificate: own.map(|own| own.certificate_file.clone()),
             private_key: own.map(|own| own.key_file.clone()),
             anchors: vec![self.authority.anchors_file()],
             intermediates: Vec::new(),
             max_depth: 4,
-            revocation: Some(RevocationSources {
-                sources: vec![crl],
-                grace: Duration::ZERO,
-                on_stale: OnUnknown::Deny,
-                on_missing: OnUnknown::Deny,
-                depth: RevocationDepth::Chain,
-            }),
-        }
+            revocation: Some((&revocation).into()),
+        };
+        Sources { material, revocation }
     }
 
     /// What a sidecar with this certificate trusts: the authority, and a CRL that lists nobody.
@@ -132,9 +129,19 @@ impl Pki {
     }
 }
 
-/// Loads material in which nothing at all is wrong.
-pub(crate) fn load(sources: &MaterialSources) -> TrustMaterial {
-    let (material, problems) = TrustMaterial::load(sources).expect("usable material");
+/// The files that trust is read from.
+pub(crate) struct Sources {
+    material: MaterialSources,
+    revocation: Revocation,
+}
+
+/// Loads material and CRLs in which nothing at all is wrong, as a start does.
+pub(crate) fn load(sources: &Sources) -> TrustMaterial {
+    let (mut engine, lists) = Engine::new();
+    let (material, problems) = TrustMaterial::load(&sources.material, &lists).expect("usable material");
     assert!(problems.is_empty(), "{problems:?}");
+    let prepared = engine.prepare(Some(&sources.revocation), &material, SystemTime::now()).expect("usable CRLs");
+    assert!(prepared.findings.is_empty(), "{:?}", prepared.findings);
+    engine.install(prepared);
     material
 }

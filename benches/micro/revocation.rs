@@ -4,11 +4,11 @@ use std::time::SystemTime;
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use mantlet::x509::{MaterialSources, RefusalReason, SerialNumber, Usage};
+use mantlet::x509::{RefusalReason, SerialNumber, Usage};
 use rcgen::CertificateRevocationList;
 
 use crate::is_measuring;
-use crate::pki::{Issued, Pki, load};
+use crate::pki::{Issued, Pki, Sources, load};
 
 /// How many certificates are revoked. The longest lists take seconds to make in a development build.
 fn lengths() -> &'static [usize] {
@@ -51,7 +51,7 @@ fn as_der(crl: &CertificateRevocationList) -> Vec<u8> {
 
 /// Two certificates, and a CRL that lists one of them among many.
 struct Scene {
-    sources: MaterialSources,
+    sources: Sources,
     good: Issued,
     revoked: Issued,
     /// Holds the files.
@@ -69,7 +69,7 @@ impl Scene {
         }
         let crl = pki.sign_crl(serials.iter());
         let sources = pki.sources(None, pki.write("list.crl", &encode(&crl)));
-        let loaded: Vec<usize> = load(&sources).crls().map(|crl| crl.entries).collect();
+        let loaded: Vec<usize> = load(&sources).lists().load().crls().map(|crl| crl.info.entries).collect();
         assert_eq!(loaded, [entries]);
         Self { sources, good, revoked, _pki: pki }
     }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::proxy::connections::{Live, Phase};
 use crate::proxy::refusals::RefusalRecord;
-use crate::x509::{CertificateInfo, CrlInfo, Instant};
+use crate::revocation::{CrlStatus, SourceStatus};
+use crate::x509::{CertificateInfo, Instant};
 
 use super::reload::ReloadRecord;
 use super::{AdminState, COMMIT, ListenerStatus, Readiness, VERSION};
@@ -80,6 +81,10 @@ pub struct RevocationEntry {
     pub checked: bool,
     /// The CRLs in use.
     pub crls: Vec<CrlEntry>,
+    /// Where they come from.
+    pub sources: Vec<SourceEntry>,
+    /// Why peers that read the same CRLs will refuse our own certificate; absent where they will not.
+    pub own_certificate: Option<String>,
 }
 
 /// A CRL in use.
@@ -87,18 +92,51 @@ pub struct RevocationEntry {
 pub struct CrlEntry {
     /// Its issuer.
     pub issuer: String,
+    /// Which of its certificates it covers.
+    pub scope: String,
+    /// `fresh`, `due`, `stale` or `expired`.
+    pub state: String,
     /// Its number.
-    pub number: Option<String>,
+    pub number: String,
+    /// The number of the complete CRL that a delta CRL starts from.
+    pub base_number: Option<String>,
     /// When it was issued.
     pub this_update: String,
-    /// When its successor is due.
+    /// How long ago that is.
+    pub age_seconds: i64,
+    /// When its successor is due; for a complete CRL with a delta CRL applied to it, that one's.
     pub next_update: String,
     /// How long that is from now; negative where it is overdue.
     pub next_update_in_seconds: i64,
+    /// When its successor is looked for.
+    pub refresh_at: Option<String>,
     /// How many certificates it lists.
     pub entries: usize,
     /// Where it came from.
     pub source: String,
+}
+
+/// A source of CRLs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SourceEntry {
+    /// The file, folder or address.
+    pub source: String,
+    /// `file`, `directory`, `url` or `distribution_point`.
+    pub kind: String,
+    /// When it was last asked.
+    pub last_attempt: Option<String>,
+    /// When it last gave what could be used.
+    pub last_success: Option<String>,
+    /// Why it gave nothing that could be used, the last time.
+    pub last_error: Option<String>,
+    /// When it is asked again.
+    pub next_attempt: Option<String>,
+    /// Answers that could be used.
+    pub successes: u64,
+    /// Answers that could not, and attempts without an answer.
+    pub failures: u64,
+    /// CRLs that were refused because a newer one is in use.
+    pub rollbacks: u64,
 }
 
 /// A listener.
@@ -221,9 +259,7 @@ impl Document {
         let mut live = state.connections.list();
         live.retain(|live| live.peer.is_some());
         live.sort_unstable_by_key(|live| live.id);
-        // They come in no order, and a page that is asked for again should not jump about.
-        let mut crls: Vec<CrlEntry> = running.crls.iter().map(|crl| CrlEntry::of(crl, now)).collect();
-        crls.sort_unstable_by(|one, other| (&one.issuer, &one.source).cmp(&(&other.issuer, &other.source)));
+        let revocation = &running.revocation;
         Self {
             version: VERSION.to_owned(),
             commit: COMMIT.to_owned(),
@@ -233,7 +269,12 @@ impl Document {
             readiness: Readiness::judge(&running, &reload, now),
             identity: running.own.as_ref().map(|own| CertificateEntry::of(own, now)),
             anchors: running.anchors.iter().map(|anchor| CertificateEntry::of(anchor, now)).collect(),
-            revocation: RevocationEntry { checked: running.revocation_checked, crls },
+            revocation: RevocationEntry {
+                checked: running.revocation_checked,
+                crls: revocation.crls.iter().map(|crl| CrlEntry::of(crl, now)).collect(),
+                sources: revocation.sources.iter().map(SourceEntry::from).collect(),
+                own_certificate: revocation.own.as_ref().map(|own| own.message.clone()),
+            },
             listeners: running.listeners.iter().map(ListenerEntry::from).collect(),
             connections_total: live.len(),
             peers: by_peer(&live),
@@ -260,15 +301,38 @@ impl CertificateEntry {
 }
 
 impl CrlEntry {
-    fn of(info: &CrlInfo, now: SystemTime) -> Self {
+    fn of(status: &CrlStatus, now: SystemTime) -> Self {
+        let info = &status.info;
         Self {
             issuer: info.issuer.clone(),
-            number: info.number.as_ref().map(ToString::to_string),
+            scope: info.scope.clone(),
+            state: status.state(now).to_string(),
+            number: info.number.to_string(),
+            base_number: info.base_number.as_ref().map(ToString::to_string),
             this_update: Instant(info.this_update).to_string(),
-            next_update: Instant(info.next_update).to_string(),
-            next_update_in_seconds: seconds_until(info.next_update, now),
+            age_seconds: -seconds_until(info.this_update, now),
+            next_update: Instant(status.serves_until).to_string(),
+            next_update_in_seconds: seconds_until(status.serves_until, now),
+            refresh_at: status.refresh_at.map(|at| Instant(at).to_string()),
             entries: info.entries,
-            source: info.source.display().to_string(),
+            source: info.source.to_string(),
+        }
+    }
+}
+
+impl From<&SourceStatus> for SourceEntry {
+    fn from(status: &SourceStatus) -> Self {
+        let time = |time: Option<SystemTime>| time.map(|time| Instant(time).to_string());
+        Self {
+            source: status.source.to_string(),
+            kind: status.kind.to_owned(),
+            last_attempt: time(status.last_attempt),
+            last_success: time(status.last_success),
+            last_error: status.last_error.clone(),
+            next_attempt: time(status.next_attempt),
+            successes: status.successes,
+            failures: status.failures,
+            rollbacks: status.rollbacks,
         }
     }
 }

@@ -16,6 +16,7 @@ use prometheus_client::registry::Unit;
 
 use crate::proxy::Direction;
 use crate::proxy::connections::Connections;
+use crate::revocation::{CrlStatus, Freshness};
 use crate::x509::CertificateInfo;
 
 use super::{COMMIT, ReloadStatus, Running, VERSION};
@@ -55,17 +56,61 @@ impl Figures {
             Some(&Unit::Seconds),
             earliest(own.chain(anchors)),
         )?;
-        let next_updates =
-            running.crls.iter().map(|crl| ([("issuer", crl.issuer.clone())], unix_seconds(crl.next_update)));
-        encode_gauges(
-            encoder,
-            "mantlet_crl_next_update_timestamp",
-            "When the successor of a CRL in use is due",
-            Some(&Unit::Seconds),
-            earliest(next_updates),
-        )?;
-        let entries: usize = running.crls.iter().map(|crl| crl.entries).sum();
-        encode_gauge(encoder, "mantlet_crl_entries", "Certificates that the CRLs in use list", None, as_f64(entries))
+        self.encode_crls(encoder)?;
+        self.encode_crl_sources(encoder)
+    }
+
+    fn encode_crls(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let (running, now) = (self.running.load(), SystemTime::now());
+        let crls = &running.revocation.crls;
+        let seconds = Some(&Unit::Seconds);
+        let next_updates = crls.iter().map(|crl| (labels_of(crl), unix_seconds(crl.serves_until)));
+        let help = "When the successor of a CRL in use is due";
+        encode_gauges(encoder, "mantlet_crl_next_update_timestamp", help, seconds, earliest(next_updates))?;
+        let this_updates = crls.iter().map(|crl| (labels_of(crl), unix_seconds(crl.info.this_update)));
+        let help = "When a CRL in use was issued: what was revoked later is not known here";
+        encode_gauges(encoder, "mantlet_crl_this_update_timestamp", help, seconds, earliest(this_updates))?;
+        let states = Freshness::ALL.map(|state| {
+            let count = crls.iter().filter(|crl| crl.state(now) == state).count();
+            ([("state", state.label().to_owned())], as_f64(count))
+        });
+        encode_gauges(encoder, "mantlet_crls", "CRLs in use, by state", None, states)?;
+        let entries: usize = crls.iter().map(|crl| crl.info.entries).sum();
+        let help = "Certificates that the CRLs in use list";
+        encode_gauge(encoder, "mantlet_crl_entries", help, None, as_f64(entries))?;
+        let own = running.revocation.own.as_ref().map_or("good", |own| own.label);
+        let statuses = ["good", "revoked", "revocation_unknown", "revocation_stale"];
+        let own = statuses.map(|status| ([("status", status.to_owned())], if status == own { 1.0 } else { 0.0 }));
+        let help = "What the CRLs in use say of our own certificate: 1 for what holds";
+        encode_gauges(encoder, "mantlet_own_certificate_status", help, None, own)
+    }
+
+    fn encode_crl_sources(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let running = self.running.load();
+        let sources = &running.revocation.sources;
+        let help = "Attempts to get CRLs from a source, by outcome";
+        let mut family = encoder.encode_descriptor("mantlet_crl_fetches", help, None, ConstCounter::<u64>::TYPE)?;
+        for source in sources {
+            for (outcome, count) in [("success", source.successes), ("failure", source.failures)] {
+                let labels = [("source", &*source.source), ("outcome", outcome)];
+                ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let help = "CRLs of a source that were refused because a newer one is in use";
+        let mut family = encoder.encode_descriptor("mantlet_crl_rollbacks", help, None, ConstCounter::<u64>::TYPE)?;
+        for source in sources {
+            ConstCounter::new(source.rollbacks).encode(family.encode_family(&[("source", &*source.source)])?)?;
+        }
+        let failing = sources.iter().map(|source| {
+            ([("source", source.source.to_string())], if source.last_error.is_some() { 1.0 } else { 0.0 })
+        });
+        let help = "1 where the last attempt to get CRLs from a source failed";
+        encode_gauges(encoder, "mantlet_crl_source_failing", help, None, failing)?;
+        let successes = sources
+            .iter()
+            .filter_map(|source| Some(([("source", source.source.to_string())], unix_seconds(source.last_success?))));
+        let help = "When a source last gave CRLs that could be used";
+        encode_gauges(encoder, "mantlet_crl_source_last_success_timestamp", help, Some(&Unit::Seconds), successes)
     }
 
     fn encode_reloads(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -111,6 +156,11 @@ impl Figures {
             None => Ok(()),
         }
     }
+}
+
+fn labels_of(crl: &CrlStatus) -> Labels<3> {
+    let kind = if crl.info.base_number.is_some() { "delta" } else { "complete" };
+    [("issuer", crl.info.issuer.clone()), ("scope", crl.info.scope.clone()), ("kind", kind.to_owned())]
 }
 
 fn expiry(kind: &str, certificate: &CertificateInfo) -> (Labels<3>, f64) {

@@ -20,12 +20,13 @@ use prometheus_client::registry::Registry;
 
 use crate::proxy::connections::Connections;
 use crate::proxy::refusals::Refusals;
-use crate::x509::{CertificateInfo, CrlInfo};
+use crate::revocation::RevocationStatus;
+use crate::x509::CertificateInfo;
 
 pub use client::{Answer, ClientError, DEFAULT_ADDRESS, Format, Target, TargetError, ask};
 pub use document::{
     CertificateEntry, ConnectionEntry, CrlEntry, Document, ListenerEntry, PeerEntry, RefusalEntry, ReloadEntry,
-    ReloadErrorEntry, RevocationEntry,
+    ReloadErrorEntry, RevocationEntry, SourceEntry,
 };
 pub use readiness::Readiness;
 pub use reload::{ReloadError, ReloadRecord, ReloadStatus};
@@ -60,8 +61,10 @@ pub struct Running {
     pub own: Option<CertificateInfo>,
     /// The trust anchors.
     pub anchors: Vec<CertificateInfo>,
-    /// The CRLs.
-    pub crls: Vec<CrlInfo>,
+    /// The CRLs, their sources, and what they say of our own certificate.
+    pub revocation: RevocationStatus,
+    /// Every peer would be refused for want of any CRL.
+    pub is_nobody_let_in: bool,
     /// Whether revocation is checked at all.
     pub revocation_checked: bool,
     /// The listeners that are bound, without the admin one.

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::revocation::{CrlStatus, Freshness, SourceStatus};
 use crate::x509::{CertificateInfo, Instant};
 
 use super::Running;
@@ -30,7 +31,12 @@ impl Readiness {
             not_ready.push("no listener is bound yet".to_owned());
         }
         not_ready.extend(fault_of_own(running.own.as_ref(), now));
-        let mut warnings: Vec<String> = running.crls.iter().filter(|crl| crl.next_update < now).map(stale).collect();
+        if running.is_nobody_let_in {
+            let sources = running.revocation.sources.iter().map(silent).collect::<Vec<_>>().join("; ");
+            not_ready.push(format!("no CRL is loaded yet, so that every peer would be refused: {sources}"));
+        }
+        let mut warnings: Vec<String> = running.revocation.own.iter().map(|own| own.message.clone()).collect();
+        warnings.extend(running.revocation.crls.iter().filter_map(|crl| overdue(crl, now)));
         if let Some(error) = &reload.last_error {
             let (time, message) = (Instant(error.time), &error.message);
             warnings.push(format!("the reload at {time} was refused, what ran before stays in use: {message}"));
@@ -61,9 +67,20 @@ fn fault_of_own(own: Option<&CertificateInfo>, now: SystemTime) -> Option<String
     None
 }
 
-fn stale(crl: &crate::x509::CrlInfo) -> String {
-    let (source, due) = (crl.source.display(), Instant(crl.next_update));
-    format!("{source}: the next CRL of {} was due {due}; fetch or issue a new one", crl.issuer)
+fn overdue(crl: &CrlStatus, now: SystemTime) -> Option<String> {
+    let (source, issuer, due) = (&crl.info.source, &crl.info.issuer, Instant(crl.serves_until));
+    match crl.state(now) {
+        Freshness::Fresh | Freshness::Due => None,
+        Freshness::Stale => Some(format!("{source}: the next CRL of {issuer} was due {due}; fetch or issue a new one")),
+        Freshness::Expired => Some(format!(
+            "{source}: the CRL of {issuer} has expired, its successor was due {due}; fetch or issue a new one"
+        )),
+    }
+}
+
+fn silent(source: &SourceStatus) -> String {
+    let reason = source.last_error.as_deref().unwrap_or("has not answered yet");
+    format!("{} {reason}", source.source)
 }
 
 /// A message may span lines, but a reason here is one.

@@ -3,17 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::hash::{DefaultHasher, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
-use crate::config::Config;
+use crate::config::{Config, CrlSource};
+use crate::revocation::crl_files;
 
 /// How often the files are looked at without being told.
 const POLL: Duration = Duration::from_secs(5);
@@ -25,7 +26,7 @@ const MAX_DIGESTED: u64 = 1 << 28;
 
 /// The files that the running configuration was made from.
 pub(super) struct WatchedFiles {
-    contents: BTreeMap<PathBuf, Option<u64>>,
+    contents: BTreeMap<PathBuf, Noted>,
     watcher: Option<RecommendedWatcher>,
     folders: BTreeSet<PathBuf>,
     told: mpsc::Receiver<()>,
@@ -55,7 +56,7 @@ impl WatchedFiles {
     /// Notes how the files are just before they are read, so that a change while they are read is another change.
     pub(super) fn note(&mut self) {
         for (file, known) in &mut self.contents {
-            *known = digest(file);
+            known.look(file);
         }
     }
 
@@ -68,8 +69,8 @@ impl WatchedFiles {
     pub(super) fn watch(&mut self, config: &Config) {
         let before = std::mem::take(&mut self.contents);
         let known = |file: PathBuf| {
-            let digest = before.get(&file).copied().unwrap_or_else(|| digest(&file));
-            (file, digest)
+            let noted = before.get(&file).copied().unwrap_or_else(|| Noted::of(&file));
+            (file, noted)
         };
         self.contents = files_of(config).into_iter().map(known).collect();
         self.retry_at = None;
@@ -106,7 +107,10 @@ impl WatchedFiles {
             let now = Instant::now();
             self.look_at = now + POLL;
             let is_time = self.retry_at.is_some_and(|retry_at| retry_at <= now);
-            if is_time || self.contents.iter().any(|(file, known)| digest(file) != *known) {
+            // All are looked at, so that what is known of each stays cheap to compare.
+            let changed =
+                self.contents.iter_mut().fold(false, |changed, (file, known)| known.has_changed(file) || changed);
+            if is_time || changed {
                 return;
             }
         }
@@ -116,26 +120,94 @@ impl WatchedFiles {
 fn files_of(config: &Config) -> Vec<PathBuf> {
     let trust = config.trust.anchors.iter().chain(&config.trust.intermediates);
     let crls = config.revocation.iter().flat_map(|revocation| &revocation.sources);
+    let crls = crls.filter_map(|source| match &source.value {
+        CrlSource::Path(path) => Some(path.clone()),
+        CrlSource::Url(_) => None,
+    });
     let key = config.identity.private_key.iter();
-    let located = [&config.identity.certificate].into_iter().chain(key).chain(trust).chain(crls);
-    located.map(|path| path.value.clone()).chain([config.path.clone()]).collect()
+    let located = [&config.identity.certificate].into_iter().chain(key).chain(trust);
+    located.map(|path| path.value.clone()).chain(crls).chain([config.path.clone()]).collect()
 }
 
 /// The folder of a file and, where the file or its folder is a symbolic link, as secrets are mounted, the folder that it leads to.
 fn folders_of(file: &Path) -> Vec<PathBuf> {
     let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let real = file.canonicalize().ok().and_then(|real| real.parent().map(Path::to_owned));
-    [Some(parent.to_owned()), real].into_iter().flatten().collect()
+    let own = file.is_dir().then(|| file.to_owned());
+    [Some(parent.to_owned()), real, own].into_iter().flatten().collect()
 }
 
-/// True for what has an end and can be read without waiting: no pipe, device or folder. What is not there is not looked at here.
+/// True for what has an end and can be read without waiting: no pipe or device. What is not there is not looked at here.
 fn may_be_read(file: &Path) -> bool {
-    file.metadata().map_or(true, |file| file.is_file())
+    file.metadata().map_or(true, |file| file.is_file() || file.is_dir())
 }
 
-/// A digest of the content; nothing for a file that cannot be read. It tells a change and proves nothing.
+/// What is known of a file.
+#[derive(Debug, Clone, Copy)]
+struct Noted {
+    digest: Option<u64>,
+    /// What the file system said of it, where that tells every later change.
+    stamp: Option<Stamp>,
+}
+
+/// What the file system says of a file: device, inode, length, and the time of the last change in seconds and nanoseconds.
+type Stamp = (u64, u64, u64, i64, i64);
+
+impl Noted {
+    fn of(file: &Path) -> Self {
+        let mut noted = Self { digest: None, stamp: None };
+        noted.look(file);
+        noted
+    }
+
+    fn look(&mut self, file: &Path) {
+        // Before the content, so that a change while it is read is another change.
+        self.stamp = stamp(file);
+        self.digest = digest(file);
+    }
+
+    /// Whether the content is another. A large file is not read for what its stamp tells.
+    fn has_changed(&mut self, file: &Path) -> bool {
+        if self.stamp.is_some() && self.stamp == stamp(file) {
+            return false;
+        }
+        let (stamp, digest) = (stamp(file), digest(file));
+        if digest == self.digest {
+            self.stamp = stamp;
+        }
+        digest != self.digest
+    }
+}
+
+/// Nothing for folders, and for a file that was changed a moment ago: another change in the same tick of the clock would leave
+/// the same stamp.
+fn stamp(file: &Path) -> Option<Stamp> {
+    use std::os::unix::fs::MetadataExt as _;
+    const TICK: i64 = 2;
+    let file = file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+    let is_settled = file.ctime().saturating_add(TICK) < i64::try_from(now).ok()?;
+    is_settled.then(|| (file.dev(), file.ino(), file.len(), file.ctime(), file.ctime_nsec()))
+}
+
+/// A digest of the content; nothing for a file that cannot be read. It tells a change and proves nothing. Of a folder it is that
+/// of the CRLs in it.
 fn digest(file: &Path) -> Option<u64> {
     if !may_be_read(file) {
+        return None;
+    }
+    if file.is_dir() {
+        let mut hasher = DefaultHasher::new();
+        for file in crl_files(file).ok()? {
+            (&file, digest_of_file(&file)).hash(&mut hasher);
+        }
+        return Some(hasher.finish());
+    }
+    digest_of_file(file)
+}
+
+fn digest_of_file(file: &Path) -> Option<u64> {
+    if !file.metadata().ok()?.is_file() {
         return None;
     }
     let mut content = File::open(file).ok()?.take(MAX_DIGESTED);

@@ -265,8 +265,8 @@ fn retain<C, S>(running: &mut HashMap<String, Running<C, S>>, kept: impl Fn(&str
 
 /// Ends the connections of a listener once what is in flight on them is done.
 fn drain(listener: &str, connections: &Connections, which: impl Fn(&Live) -> bool) {
-    let verdict = (Phase::Draining, EndReason::ListenerRemoved);
-    connections.judge_again(|live| (&*live.listener == listener && which(live)).then_some(verdict));
+    let ends = |live: &Live| &*live.listener == listener && which(live);
+    connections.end_where(|live| ends(live) && live.end(Phase::Draining, EndReason::ListenerRemoved));
 }
 
 fn install_one<C, S, F>(

@@ -7,6 +7,7 @@ mod files;
 mod listeners;
 mod process;
 mod reload;
+mod revoke;
 mod shutdown;
 
 use std::path::{Path, PathBuf};
@@ -26,7 +27,8 @@ use crate::net::{Address, BindError, Listener, Workers};
 use crate::proxy::connections::Connections;
 use crate::proxy::metrics::ProxyMetrics;
 use crate::proxy::refusals::Refusals;
-use crate::x509::{self, MaterialProblem, MaterialSources, TrustMaterial};
+use crate::revocation::{Engine, OwnAlarm, Prepared, read_files};
+use crate::x509::{self, MaterialProblem, MaterialSources, RevocationLists, TrustMaterial, UnusableMaterial};
 
 use files::WatchedFiles;
 use listeners::Listeners;
@@ -66,6 +68,11 @@ pub struct App {
     config: Config,
     /// The trust material in use, where every handshake sees it.
     trust: Arc<ArcSwap<TrustMaterial>>,
+    revocation: Engine,
+    /// The CRLs in use, which the engine replaces and every handshake looks into.
+    lists: Arc<RevocationLists>,
+    /// What was last told of our own certificate's revocation.
+    own_alarm: Option<OwnAlarm>,
     workers: Workers,
     connections: Arc<Connections>,
     refusals: Arc<Refusals>,
@@ -94,9 +101,9 @@ impl App {
     /// # Errors
     /// Every problem of the first stage that has any.
     pub fn start(config: Config) -> Result<Self, AppError> {
-        let (material, findings) = TrustMaterial::load(&MaterialSources::from(&config)).map_err(AppError::Material)?;
+        let (engine, lists) = Engine::new();
+        let Loaded { material, revocation, findings } = load(&config, &engine, &lists)?;
         warn_of(&findings);
-        let material = Arc::new(material);
         let workers = Workers::start(config.runtime.workers)?;
         let connections = Arc::new(Connections::new(workers.count()));
         let refusals = Arc::new(Refusals::default());
@@ -109,6 +116,9 @@ impl App {
             admin: None,
             config: config.clone(),
             trust: Arc::new(ArcSwap::new(Arc::clone(&material))),
+            revocation: engine,
+            lists,
+            own_alarm: None,
             workers,
             connections,
             refusals,
@@ -116,7 +126,7 @@ impl App {
             state: Arc::new(state),
             is_draining: false,
         };
-        app.take_up(config, &material)?;
+        app.take_up(config, &material, revocation)?;
         Ok(app)
     }
 
@@ -142,6 +152,7 @@ impl App {
                     swept = tokio::time::Instant::now();
                     self.sweep();
                 }
+                event = self.revocation.event() => self.take_revocation_event(event),
                 () = files.changed() => self.reload(&mut files, "a file changed"),
                 _ = signals.hangup.recv() => self.reload(&mut files, "SIGHUP"),
                 _ = signals.terminate.recv() => break,
@@ -151,9 +162,10 @@ impl App {
         self.shut_down(&mut signals).await;
     }
 
-    fn sweep(&self) {
+    fn sweep(&mut self) {
         self.connections.sweep(&self.config.timeouts, SystemTime::now());
         self.listeners.prune();
+        self.tick_revocation();
     }
 
     /// Often enough for the shortest timeout to be kept within a quarter of it.
@@ -201,6 +213,30 @@ impl RunningAdmin {
         tokio::spawn(admin::serve(listener, Arc::clone(state), stop.clone()));
         Self { address, stop }
     }
+}
+
+/// Certificates and CRLs that were read and are not in use yet.
+struct Loaded {
+    material: Arc<TrustMaterial>,
+    revocation: Prepared,
+    /// What is worth knowing and prevents nothing.
+    findings: Vec<MaterialProblem>,
+}
+
+/// Reads the certificates and the CRLs that a configuration names.
+fn load(config: &Config, engine: &Engine, lists: &Arc<RevocationLists>) -> Result<Loaded, AppError> {
+    let (material, mut findings) = TrustMaterial::load(&MaterialSources::from(config), lists).map_err(|unusable| {
+        let UnusableMaterial { mut problems, crl_issuers } = unusable;
+        // What is wrong with the CRLs is told in the same run.
+        let files =
+            config.revocation.iter().flat_map(|settings| read_files(settings, &crl_issuers, SystemTime::now()).1);
+        problems.extend(files);
+        AppError::Material(problems)
+    })?;
+    let prepared = engine.prepare(config.revocation.as_ref(), &material, SystemTime::now());
+    let mut revocation = prepared.map_err(AppError::Material)?;
+    findings.append(&mut revocation.findings);
+    Ok(Loaded { material: Arc::new(material), revocation, findings })
 }
 
 fn warn_of(findings: &[MaterialProblem]) {

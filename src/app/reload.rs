@@ -1,30 +1,22 @@
 //! Taking up a configuration with its trust material: made and bound as a whole, then put to use as a whole, or not at all.
 //! Then every live connection is judged again.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls_pki_types::CertificateDer;
 use tracing::{info, warn};
 
 use crate::admin::Running;
 use crate::config::Config;
 use crate::net::{Address, Listener};
-use crate::policy::AccessRequest;
-use crate::proxy::Direction;
 use crate::proxy::Shared;
-use crate::proxy::connections::{EndReason, Live, Phase};
-use crate::x509::{self, MaterialSources, Refusal, RefusalReason, TrustMaterial, Usage, VerifiedPath};
+use crate::revocation::Prepared;
+use crate::x509::{self, TrustMaterial};
 
 use super::files::WatchedFiles;
 use super::listeners::{Bound, Making};
-use super::{App, AppError, RunningAdmin, warn_of};
-
-/// The verdicts on end-entity certificates, by fingerprint and listener.
-type Verdicts = HashMap<([u8; 32], Arc<str>), Option<EndReason>>;
+use super::{App, AppError, Loaded, RunningAdmin, load, warn_of};
 
 impl App {
     /// Reads everything again. What cannot be used leaves what runs as it is, says why, and is tried again.
@@ -57,14 +49,19 @@ impl App {
 
     fn read_and_take_up(&mut self) -> Result<(), AppError> {
         let (config, _) = Config::load(&self.config.path)?;
-        let (material, findings) = TrustMaterial::load(&MaterialSources::from(&config)).map_err(AppError::Material)?;
-        self.take_up(config, &Arc::new(material))?;
+        let Loaded { material, revocation, findings } = load(&config, &self.revocation, &self.lists)?;
+        self.take_up(config, &material, revocation)?;
         warn_of(&findings);
         Ok(())
     }
 
     /// Puts a configuration and its material to use. On an error nothing of it is.
-    pub(super) fn take_up(&mut self, config: Config, material: &Arc<TrustMaterial>) -> Result<(), AppError> {
+    pub(super) fn take_up(
+        &mut self,
+        config: Config,
+        material: &Arc<TrustMaterial>,
+        revocation: Prepared,
+    ) -> Result<(), AppError> {
         let all = config.limits != self.config.limits
             || config.timeouts != self.config.timeouts
             || config.tls != self.config.tls
@@ -81,8 +78,13 @@ impl App {
         let making = Making { config: &config, material, shared, metrics: &self.metrics, workers: &self.workers, all };
         let prepared = self.listeners.prepare(&making, &mut bound)?;
         // From here on nothing can fail.
+        // At no time is a certificate looked up where its CRL is not yet there, or is there no more.
+        let (before, after) =
+            if config.revocation.is_some() { (Some(revocation), None) } else { (None, Some(revocation)) };
+        before.into_iter().for_each(|revocation| self.revocation.install(revocation));
         self.listeners.install(prepared, &making);
         self.trust.store(Arc::clone(material));
+        after.into_iter().for_each(|revocation| self.revocation.install(revocation));
         self.install_admin(&config, admin);
         self.refusals.set_trusted_anchors(&material.anchors);
         if config.runtime != self.config.runtime
@@ -92,6 +94,7 @@ impl App {
             warn!("[runtime] and the log's level and format take effect at the next start");
         }
         self.config = config;
+        self.revocation.tick(SystemTime::now());
         self.show();
         self.judge_live_connections();
         Ok(())
@@ -132,86 +135,21 @@ impl App {
     }
 
     /// Shows status what runs now.
-    pub(super) fn show(&self) {
+    pub(super) fn show(&mut self) {
         let config_file: PathBuf = self.config.path.clone();
         let trust = self.trust.load();
+        let revocation = self.revocation.status(&trust, SystemTime::now());
+        self.tell_own_alarm(revocation.own.as_ref());
         self.state.running.store(Arc::new(Running {
             config_file,
             own: trust.own.clone(),
             anchors: trust.anchors.clone(),
-            crls: trust.crls().cloned().collect(),
+            revocation,
             revocation_checked: self.config.revocation.is_some(),
+            is_nobody_let_in: self.is_nobody_let_in(),
             listeners: self.listeners.status(),
             draining: self.is_draining,
         }));
-    }
-
-    /// Judges live connections by the material and the policy as they are now. What a handshake under way lets in compares the
-    /// trust that judged it with the trust in use, once it is on the list. Only those that would be refused today are cut,
-    /// at once and in the middle of whatever they carry.
-    fn judge_live_connections(&self) {
-        let now = SystemTime::now();
-        let verdicts = RefCell::new(HashMap::new());
-        let cut = self.connections.judge_again(|live| {
-            if live.phase() == Phase::Cut {
-                return None;
-            }
-            let reason = self.withdrawn(live, now, &mut verdicts.borrow_mut())?;
-            let peer = live.peer.as_ref().map(|peer| peer.identity.to_string());
-            warn!(
-                listener = &*live.listener,
-                direction = live.direction.label(),
-                peer,
-                peer.address = %live.peer_address,
-                reason = reason.label(),
-                "connection cut"
-            );
-            Some((Phase::Cut, reason))
-        });
-        if cut > 0 {
-            info!(connections = cut, "live connections were cut because trust or policy changed");
-        }
-    }
-
-    /// Why the peer of a connection would be refused today. Connections of one peer to one listener share one verdict.
-    fn withdrawn(&self, live: &Live, now: SystemTime, verdicts: &mut Verdicts) -> Option<EndReason> {
-        let peer = live.peer.as_ref()?;
-        let trust = self.trust.load();
-        if let (Some(path), Some((end_entity, presented))) = (&peer.path, peer.chain.split_first()) {
-            let key = (path.end_entity.fingerprint, Arc::clone(&live.listener));
-            let verdict = *verdicts.entry(key).or_insert_with(|| {
-                let verdict = match live.direction {
-                    Direction::Inbound => trust.verify(end_entity, presented, Usage::Client, now),
-                    Direction::Outbound => trust
-                        .verify(end_entity, presented, Usage::Server, now)
-                        .and_then(|path| self.expected(live, path, end_entity)),
-                };
-                verdict.err().map(|refusal| match refusal.reason {
-                    RefusalReason::Revoked { .. } => EndReason::CertificateRevoked,
-                    RefusalReason::Expired { .. } => EndReason::CertificateExpired,
-                    RefusalReason::NameMismatch { .. } => EndReason::NoLongerAllowed,
-                    _ => EndReason::NoLongerTrusted,
-                })
-            });
-            if verdict.is_some() {
-                return verdict;
-            }
-        }
-        let rules = self.listeners.rules(&live.listener).filter(|_| live.direction == Direction::Inbound)?;
-        rules.policy.authorize(AccessRequest { peer: &peer.identity }).err().map(|_| EndReason::NoLongerAllowed)
-    }
-
-    /// Whether a listener still expects the server that a connection goes to. One that is gone expects what it did.
-    fn expected(
-        &self,
-        live: &Live,
-        path: VerifiedPath,
-        end_entity: &CertificateDer<'_>,
-    ) -> Result<VerifiedPath, Box<Refusal>> {
-        match self.config.outbound.iter().find(|outbound| outbound.name.value == *live.listener) {
-            Some(outbound) => path.expect_one_of(end_entity, &outbound.expect),
-            None => Ok(path),
-        }
     }
 
     /// The admin address that is listened on.

@@ -1,7 +1,7 @@
 //! The end of the process, in order: inbound stops accepting and drains while outbound still serves what the local service needs to
 //! finish; then outbound follows.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{info, warn};
 
@@ -33,7 +33,7 @@ impl App {
         if !ended {
             warn!("a second signal: what is in flight is cut");
         }
-        self.connections.judge_again(|_| Some((Phase::Cut, EndReason::Shutdown)));
+        self.connections.end_where(|live| live.end(Phase::Cut, EndReason::Shutdown));
         self.listeners.stop_accepting(Direction::Outbound);
         if let Some(admin) = &self.admin {
             admin.stop.cancel();
@@ -50,10 +50,11 @@ impl App {
         let accepted =
             |live: &Live| live.direction == direction && live.peer.is_some() == (direction == Direction::Inbound);
         loop {
-            self.connections.judge_again(|live| accepted(live).then_some((Phase::Draining, EndReason::Shutdown)));
+            self.connections.end_where(|live| accepted(live) && live.end(Phase::Draining, EndReason::Shutdown));
             // The first look comes late enough for what the kernel had accepted to be on the list.
             tokio::time::sleep(LOOK_AGAIN).await;
-            self.sweep();
+            self.connections.sweep(&self.config.timeouts, SystemTime::now());
+            self.listeners.prune();
             let left = self.connections.list().into_iter().filter(|live| accepted(live)).count()
                 + if direction == Direction::Inbound { self.listeners.handshakes_in_flight() } else { 0 };
             if left == 0 {

@@ -12,10 +12,10 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::x509::X509Name;
 use zeroize::Zeroizing;
 
+use crate::durable::{self, create_folder, create_private_folder, sync_folder};
 use crate::identity::{SpiffeId, TrustDomain};
 use crate::x509::SerialNumber;
 
-use super::durable::{self, create_folder, create_private_folder, sync_folder};
 use super::error::io_error;
 use super::signer::{Signer, exposure_of, read_bounded, read_certificate, sha256_hex};
 use super::{
@@ -246,7 +246,7 @@ impl Authority {
             return Ok(());
         }
         let root = read_bounded(&self.certificate_file(Tier::Root))?;
-        durable::write_durably(&anchors, &root, Audience::Anyone)
+        Ok(durable::write_durably(&anchors, &root, Audience::Anyone)?)
     }
 }
 

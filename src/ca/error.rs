@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::durable::FileError;
 use crate::identity::{SpiffeId, SpiffeIdError, TrustDomain};
 use crate::x509::SerialNumber;
 
@@ -201,6 +202,14 @@ impl CaError {
     }
 }
 
+impl From<FileError> for CaError {
+    fn from(error: FileError) -> Self {
+        let FileError { action, path, source } = error;
+        Self::Io { action, path, source }
+    }
+}
+
+/// For `map_err`: what was tried on which file.
 pub(super) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CaError {
     let path = path.to_owned();
     move |source| CaError::Io { action, path, source }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose, SanType};
 use zeroize::Zeroizing;
 
+use crate::durable::write_pair_durably;
 use crate::identity::SpiffeId;
 
 use super::authority::Authority;
-use super::durable::write_pair_durably;
 use super::signer::{Signer, read_bounded, sha256_hex};
 use super::{
     Audience, CaError, CertificateKind, DnsName, IssuedCertificate, KeyAlgorithm, ServiceName, Tier, Timestamp,

@@ -17,7 +17,6 @@
 
 mod authority;
 mod crl;
-mod durable;
 mod error;
 mod issuance;
 mod ledger;
@@ -27,9 +26,9 @@ mod signer;
 mod store;
 mod timestamp;
 
+pub use crate::durable::{Audience, write_durably};
 pub use authority::{Authority, InitOptions};
 pub use crl::{CrlBundle, CrlOptions, CrlSummary};
-pub use durable::{Audience, write_durably};
 pub use error::CaError;
 pub use issuance::{Credential, CredentialUsage, IssueRequest, MAX_TTL};
 pub use ledger::{CertificateKind, CrlRecord, IssuedCertificate, Revocation, Tier};

@@ -35,7 +35,7 @@ pub use limits::Limits;
 pub use log::{Log, LogFormat};
 pub use outbound::{Hop, Outbound};
 pub use problem::{Position, Problem, Problems, Severity};
-pub use revocation::{OnUnknown, Revocation, RevocationDepth};
+pub use revocation::{CrlSource, CrlUrl, CrlUrlError, OnUnknown, Revocation, RevocationDepth};
 pub use runtime::Runtime;
 pub use timeouts::Timeouts;
 pub use tls::{Tls, TlsVersion};

@@ -51,6 +51,8 @@ pub enum EndReason {
     CertificateExpired,
     /// A certificate of the peer's path was revoked.
     CertificateRevoked,
+    /// Whether a certificate of the peer's path was revoked is no longer known.
+    RevocationUnknown,
     /// The peer's path is no longer good under the present trust anchors.
     NoLongerTrusted,
     /// The present policy does not admit the peer.
@@ -98,6 +100,8 @@ pub struct Live {
     /// It carries another protocol than the one it began with.
     has_switched: AtomicBool,
     draining_since: AtomicU64,
+    /// For how many milliseconds it may drain, where that is less than `timeouts.drain`.
+    drain_limit: AtomicU64,
     _held: Option<Held>,
 }
 
@@ -177,6 +181,7 @@ impl Connections {
             is_request_over: AtomicBool::new(false),
             has_switched: AtomicBool::new(false),
             draining_since: AtomicU64::new(0),
+            drain_limit: AtomicU64::new(u64::MAX),
             _held: held,
         });
         self.shard(live.id).insert(live.id, Arc::clone(&live));
@@ -211,10 +216,10 @@ impl Connections {
         }
     }
 
-    /// Judges every connection again, after trust or policy changed. All but the affected ones lose nothing.
-    pub fn judge_again(&self, judge: impl Fn(&Live) -> Option<(Phase, EndReason)>) -> usize {
-        let affected = self.list().into_iter().filter_map(|live| judge(&live).map(|verdict| (live, verdict)));
-        affected.map(|(live, (phase, reason))| live.end(phase, reason)).filter(|changed| *changed).count()
+    /// Ends every connection that is to be ended, after trust or policy changed. All others lose nothing. `end` says whether it
+    /// moved one on; the result is how many it did.
+    pub fn end_where(&self, end: impl Fn(&Live) -> bool) -> usize {
+        self.list().into_iter().filter(|live| end(live)).count()
     }
 }
 
@@ -272,6 +277,16 @@ impl Live {
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
         self.phase_changed.notify_one();
         true
+    }
+
+    /// Asks for its end within a time, at the latest after `timeouts.drain`: at once where there is none.
+    pub fn end_within(&self, grace: Duration, reason: EndReason) -> bool {
+        if grace.is_zero() {
+            return self.end(Phase::Cut, reason);
+        }
+        let limit = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        self.drain_limit.fetch_min(limit, Ordering::AcqRel);
+        self.end(Phase::Draining, reason)
     }
 
     /// Waits until it is further on its way out than `seen`. Only the task that serves the connection waits.
@@ -349,7 +364,8 @@ impl Live {
         }
         if self.phase() >= Phase::Draining {
             let draining = elapsed_since(self.draining_since.load(Ordering::Acquire), tick);
-            if draining >= timeouts.drain {
+            let limit = Duration::from_millis(self.drain_limit.load(Ordering::Acquire));
+            if draining >= timeouts.drain.min(limit) {
                 self.end(Phase::Cut, EndReason::Shutdown);
             } else if is_unused && unused >= QUIET && draining >= QUIET && header_since == 0 {
                 self.end(Phase::Closing, EndReason::Shutdown);
@@ -418,6 +434,7 @@ impl EndReason {
             Self::MaxConnectionAge => "max_connection_age",
             Self::CertificateExpired => "certificate_expired",
             Self::CertificateRevoked => "certificate_revoked",
+            Self::RevocationUnknown => "revocation_unknown",
             Self::NoLongerTrusted => "no_longer_trusted",
             Self::NoLongerAllowed => "no_longer_allowed",
             Self::NotAllowed => "not_allowed",

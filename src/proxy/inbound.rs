@@ -13,7 +13,7 @@ use tracing::{debug, info};
 use crate::config::{IdentityHeader, Protocol};
 use crate::net::{Arrival, PeerAddress, Stream};
 use crate::policy::{AccessRequest, Policy};
-use crate::tls::{Acceptor, Alpn, FailedHandshake, HandshakeError, Peer, TlsServerStream};
+use crate::tls::{Acceptor, Alpn, FailedHandshake, HandshakeError, Peer, TlsServerStream, TrustSnapshot};
 use crate::x509::Usage;
 
 use super::connections::{Live, Phase, Registration};
@@ -60,7 +60,7 @@ impl Inbound {
     /// Serves one accepted connection until it ends.
     pub async fn serve(self: Arc<Self>, arrival: Arrival, stop: CancellationToken) {
         let Arrival { stream, address, place, worker } = arrival;
-        let trust = self.context.trust.load_full();
+        let trust = TrustSnapshot::of(&self.context.trust);
         let too_late = async {
             stop.cancelled().await;
             tokio::time::sleep(HANDSHAKE_GRACE).await;
@@ -83,9 +83,10 @@ impl Inbound {
         let peer = Arc::new(peer);
         // Registered first: a change of trust from here on finds it on the list.
         let registration = self.context.register(address.clone(), Some(Arc::clone(&peer)), place);
-        if let Err(refusal) = peer.verify_again(&trust, &self.context.trust.load(), Usage::Client) {
+        if let Err(refusal) = peer.verify_again(&trust, &self.context.trust, Usage::Client) {
             return self.context.refuse_handshake(&address.to_string(), &HandshakeError::Refused(refusal));
         }
+        drop(trust);
         match self.protocol {
             Protocol::Http => self.serve_http(stream, registration, worker).await,
             Protocol::Tcp => Box::pin(self.serve_tcp(stream, address, &registration)).await,

@@ -14,5 +14,6 @@ mod verifier;
 pub use accept::{Acceptor, FailedHandshake, PreparedServer, TlsServerStream};
 pub use connect::{Alpn, Connector, PreparedClient, TlsClientStream};
 pub use error::HandshakeError;
-pub use peer::Peer;
+pub use peer::{Peer, TrustSnapshot};
+pub use settings::provider;
 pub use stream::TlsStream;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use rustls_pki_types::CertificateDer;
 
 use crate::identity::PeerIdentity;
@@ -19,6 +20,27 @@ pub struct Peer {
     pub chain: Vec<CertificateDer<'static>>,
 }
 
+/// The trust at the beginning of a handshake, to be told from a later one. It is dropped with the handshake: a connection holds
+/// neither certificates nor CRLs that are out of use.
+#[derive(Debug)]
+pub struct TrustSnapshot {
+    material: Arc<TrustMaterial>,
+    lists: u64,
+}
+
+impl TrustSnapshot {
+    /// The trust as it is now.
+    pub fn of(trust: &ArcSwap<TrustMaterial>) -> Self {
+        let material = trust.load_full();
+        Self { lists: material.lists().version(), material }
+    }
+
+    fn is_current(&self, trust: &ArcSwap<TrustMaterial>) -> bool {
+        let now = trust.load();
+        Arc::ptr_eq(&self.material, &now) && self.lists == now.lists().version()
+    }
+}
+
 impl Peer {
     pub(super) fn anonymous() -> Self {
         Self { identity: PeerIdentity::Anonymous, path: None, chain: Vec::new() }
@@ -30,13 +52,13 @@ impl Peer {
     /// Why the peer would be refused now.
     pub fn verify_again(
         &self,
-        then: &Arc<TrustMaterial>,
-        now: &Arc<TrustMaterial>,
+        then: &TrustSnapshot,
+        trust: &ArcSwap<TrustMaterial>,
         usage: Usage,
     ) -> Result<(), Box<Refusal>> {
         match self.chain.split_first() {
-            Some((end_entity, presented)) if !Arc::ptr_eq(then, now) => {
-                now.verify(end_entity, presented, usage, SystemTime::now()).map(drop)
+            Some((end_entity, presented)) if !then.is_current(trust) => {
+                trust.load().verify(end_entity, presented, usage, SystemTime::now()).map(drop)
             }
             _ => Ok(()),
         }

@@ -32,7 +32,8 @@ fn key_exchange_groups() -> Vec<&'static dyn SupportedKxGroup> {
     vec![kx_group::X25519MLKEM768, kx_group::X25519, kx_group::SECP256R1]
 }
 
-pub(super) fn provider() -> Arc<CryptoProvider> {
+/// The cryptography of every TLS connection.
+pub fn provider() -> Arc<CryptoProvider> {
     Arc::clone(&PROVIDER)
 }
 

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::time::SystemTime;
 
+use rustls_pki_types::CertificateDer;
 use x509_parser::extensions::KeyUsage;
 
 use super::algorithms::key_fault;
@@ -50,10 +51,13 @@ impl Candidate<'_> {
         let Some(anchor) = anchor else {
             return Err(RefusalReason::PathsTooMany);
         };
-        let mut cas = Vec::new();
+        let (mut cas, mut ca_ders) = (Vec::new(), Vec::new());
         for certificate in path.intermediate_certificates() {
-            cas.push(self.facts(&certificate.der())?);
+            let der = certificate.der();
+            cas.push(self.facts(&der)?);
+            ca_ders.push(der);
         }
+        ca_ders.push(self.material.anchor_ders[anchor].clone());
         self.anchor_rules(&self.material.anchor_facts[anchor], cas.len())?;
         if cas.len() > usize::from(self.material.max_depth) {
             let by = "trust.max_depth".to_owned();
@@ -61,7 +65,7 @@ impl Candidate<'_> {
         }
         cas.iter().try_for_each(ca_rules)?;
         if self.revocation == RevocationCheck::AsConfigured {
-            self.revocation_rules(&cas, &self.material.anchor_facts[anchor])?;
+            self.revocation_rules(&cas, &self.material.anchor_facts[anchor], &ca_ders)?;
         }
         Ok((cas.into_iter().map(|ca| ca.info).collect(), anchor))
     }
@@ -92,14 +96,19 @@ impl Candidate<'_> {
     }
 
     /// Looks the end entity and the intermediates up under the key of the certificate above each.
-    fn revocation_rules(&self, cas: &[Facts], anchor: &Facts) -> Result<(), RefusalReason> {
-        let Some(revocation) = &self.material.revocation else {
+    fn revocation_rules(
+        &self,
+        cas: &[Facts],
+        anchor: &Facts,
+        issuer_ders: &[CertificateDer<'_>],
+    ) -> Result<(), RefusalReason> {
+        let Some(policy) = &self.material.revocation else {
             return Ok(());
         };
-        let issuers = cas.iter().chain([anchor]);
+        let issuers = cas.iter().chain([anchor]).zip(issuer_ders);
         let subjects = [self.end_entity].into_iter().chain(cas);
-        subjects.zip(issuers).take(revocation.looked_up()).try_for_each(|(subject, issuer)| {
-            revocation.check(&subject.info.serial, &issuer.issuer_key, &issuer.info, self.now)
+        subjects.zip(issuers).take(policy.looked_up()).try_for_each(|(subject, (issuer, issuer_der))| {
+            self.material.lists.check(policy, subject, issuer, issuer_der, self.now)
         })
     }
 }

@@ -20,6 +20,9 @@ use super::distinguished_name::{printable, rfc4514};
 use super::instant::system_time;
 use super::{CertificateInfo, RefusalReason, SerialNumber, Usage};
 
+const CRL_DISTRIBUTION_POINTS: &[u8] = &[0x55, 0x1d, 0x1f];
+const NO_REV_AVAIL: &[u8] = &[0x55, 0x1d, 0x38];
+
 /// The kind of a public key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum KeyKind {
@@ -59,6 +62,10 @@ pub(super) struct Facts {
     pub(super) self_issued: bool,
     /// Zero for what is not a CA: nothing is looked up under it.
     pub(super) issuer_key: IssuerKey,
+    /// The value of the CRL distribution points extension.
+    pub(super) distribution_points: Option<Box<[u8]>>,
+    /// The noRevAvail extension is there (RFC 9608).
+    no_rev_avail: bool,
 }
 
 impl Facts {
@@ -71,6 +78,11 @@ impl Facts {
         let mut facts = Self::of_fields(der, &certificate);
         for extension in certificate.extensions() {
             facts.take_extension(&extension.oid.to_id_string(), extension.parsed_extension())?;
+            match extension.oid.as_bytes() {
+                CRL_DISTRIBUTION_POINTS => facts.distribution_points = Some(extension.value.into()),
+                NO_REV_AVAIL => facts.no_rev_avail = true,
+                _ => {}
+            }
         }
         if facts.is_ca {
             facts.issuer_key = issuer_key(certificate.public_key().raw, certificate.subject().as_raw());
@@ -99,6 +111,8 @@ impl Facts {
             identity_fault: None,
             self_issued: certificate.subject().as_raw() == certificate.issuer().as_raw(),
             issuer_key: [0; 32],
+            distribution_points: None,
+            no_rev_avail: false,
         }
     }
 
@@ -160,6 +174,12 @@ impl Facts {
     /// True where the key usage extension is absent or has the bit that `bit` reads.
     pub(super) fn allows(&self, bit: fn(&KeyUsage) -> bool) -> bool {
         self.key_usage.as_ref().is_none_or(bit)
+    }
+
+    /// True where its CA says that it publishes no revocation of it (RFC 9608). A CA's certificate cannot say so, nor one that
+    /// says where its CRL is (section 3): such a one contradicts itself and is looked up.
+    pub(super) fn has_no_revocation(&self) -> bool {
+        self.no_rev_avail && !self.is_ca && self.distribution_points.is_none()
     }
 
     /// True where the extended key usage extension is absent (RFC 5280 section 4.2.1.12: any purpose) or names the usage.

@@ -10,15 +10,15 @@ use rustls_pki_types::CertificateDer;
 use webpki::anchor_from_trusted_cert;
 
 use super::candidate::ca_rules;
-use super::crl::{self, Issuer, RevocationIndex};
 use super::diagnosis;
 use super::facts::Facts;
 use super::instant::Instant;
 use super::material::Known;
 use super::path::RevocationCheck;
-use super::pem::{self, Block, MAX_CRL_BYTES, MAX_PEM_BYTES};
+use super::pem::{self, Block, MAX_PEM_BYTES};
 use super::private_key::{is_key, signing_key};
-use super::{MaterialPart, MaterialProblem, MaterialSources, RefusalReason, RevocationSources, TrustMaterial, Usage};
+use super::revocation::RevocationLists;
+use super::{MaterialPart, MaterialProblem, MaterialSources, RefusalReason, TrustMaterial, UnusableMaterial, Usage};
 
 /// Collects problems, so that one run reports all of them.
 struct Loader {
@@ -35,15 +35,13 @@ struct Own {
 
 pub(super) fn load(
     sources: &MaterialSources,
+    lists: &Arc<RevocationLists>,
     now: SystemTime,
-) -> Result<(TrustMaterial, Vec<MaterialProblem>), Vec<MaterialProblem>> {
+) -> Result<(TrustMaterial, Vec<MaterialProblem>), UnusableMaterial> {
     let mut loader = Loader { now, problems: Vec::new() };
     let anchors = loader.anchors(&sources.anchors);
     let intermediates = loader.intermediates(&sources.intermediates);
     let own = sources.certificate.as_deref().and_then(|path| loader.own(path, sources.private_key.as_deref()));
-    let issuers: Vec<&Known> =
-        anchors.iter().chain(&intermediates).chain(own.iter().flat_map(|own| &own.chain)).collect();
-    let revocation = sources.revocation.as_ref().map(|sources| loader.revocation(sources, &issuers));
     let points = anchors.iter().map(|anchor| anchor_from_trusted_cert(&anchor.der).map(|point| point.to_owned()));
     let anchor_points = points.collect::<Result<Vec<_>, _>>().unwrap_or_else(|error| {
         let message = format!("a trust anchor cannot be read: {error}");
@@ -58,14 +56,16 @@ pub(super) fn load(
         anchor_facts: anchors.iter().map(|anchor| anchor.facts.clone()).collect(),
         anchor_ders: anchors.into_iter().map(|anchor| anchor.der).collect(),
         intermediates,
+        own_chain: own.as_ref().map(|own| own.chain.clone()).unwrap_or_default(),
         max_depth: sources.max_depth,
-        revocation,
+        revocation: sources.revocation.clone(),
+        lists: Arc::clone(lists),
     };
     if let Some(own) = own.filter(|_| !material.anchors.is_empty()) {
         loader.own_chain(&material, &own);
     }
     if loader.problems.iter().any(|problem| problem.fatal) {
-        return Err(loader.problems);
+        return Err(UnusableMaterial { problems: loader.problems, crl_issuers: material.crl_issuers() });
     }
     Ok((material, loader.problems))
 }
@@ -262,14 +262,11 @@ impl Loader {
             return;
         }
         let presented: Vec<CertificateDer<'_>> = rest.iter().map(|known| known.der.clone()).collect();
-        let verify = |usage, check| {
-            material.verify_with(&first.der, &presented, usage, self.now, check).map_err(|refusal| refusal.reason)
+        let verify = |usage| {
+            let verdict = material.verify_with(&first.der, &presented, usage, self.now, RevocationCheck::Skip);
+            verdict.map_err(|refusal| refusal.reason)
         };
-        let client = verify(Usage::Client, RevocationCheck::Skip);
-        let server = verify(Usage::Server, RevocationCheck::Skip);
-        let usage = if client.is_ok() { Usage::Client } else { Usage::Server };
-        let withdrawn = verify(usage, RevocationCheck::AsConfigured);
-        match (client, server) {
+        match (verify(Usage::Client), verify(Usage::Server)) {
             (Err(reason), Err(_)) => self.fatal(part, format!("{path}: {reason}"), own_remedy(&reason)),
             (Err(reason), Ok(_)) => {
                 self.note(
@@ -290,73 +287,10 @@ impl Loader {
         if self.problems.iter().any(|problem| problem.fatal && problem.part == part) {
             return;
         }
-        if let Err(reason) = withdrawn {
-            let message = format!("{path}: peers that read the same CRLs will refuse our own certificate: {reason}");
-            self.note(part, message, reason.hint());
-        }
         if first.facts.info.names.is_empty() {
             let message =
                 format!("{path}: has no SPIFFE ID, DNS name or IP address, so that peers can allow it by no name");
             self.note(part, message, "issue a certificate with a name, for example with \"mantlet ca issue\"");
-        }
-    }
-
-    fn revocation(&mut self, sources: &RevocationSources, issuers: &[&Known]) -> RevocationIndex {
-        let issuers: Vec<Issuer<'_>> =
-            issuers.iter().map(|known| Issuer { der: &known.der, facts: &known.facts }).collect();
-        let mut index = RevocationIndex::new(sources);
-        for (path, position) in sources.sources.iter().zip(0..) {
-            self.crl_file(&mut index, MaterialPart::Crl(position), path, &issuers);
-        }
-        for crl in index.crls() {
-            if crl.next_update < self.now {
-                let message = format!(
-                    "{}: the CRL of {:?} is past its next update, {}",
-                    crl.source.display(),
-                    crl.issuer,
-                    Instant(crl.next_update)
-                );
-                let position = sources.sources.iter().position(|path| *path == crl.source).unwrap_or(0);
-                let remedy = "fetch a newer CRL from the CA".to_owned();
-                let part = MaterialPart::Crl(position);
-                self.problems.push(MaterialProblem { part, fatal: false, message, remedy });
-            }
-        }
-        index
-    }
-
-    fn crl_file(&mut self, index: &mut RevocationIndex, part: MaterialPart, path: &Path, issuers: &[Issuer<'_>]) {
-        const LABEL: &str = "X509 CRL";
-        let read = pem::read(path, MAX_CRL_BYTES).and_then(|bytes| {
-            if pem::is_der(&bytes) {
-                return Ok(vec![Block { label: LABEL.to_owned(), der: bytes, is_encrypted: false }]);
-            }
-            pem::blocks(&bytes)
-        });
-        let blocks = match read {
-            Ok(blocks) => blocks,
-            Err(error) => {
-                let message = format!("{}: {error}", path.display());
-                self.fatal(part, message, "check that the file exists, is readable by this user and is whole");
-                return;
-            }
-        };
-        if !blocks.iter().any(|block| block.label == LABEL) {
-            let found = pem::contents(&blocks);
-            let message = format!("{}: holds no CRL: found {found}, expected X509 CRL in PEM or DER", path.display());
-            self.fatal(part, message, "name a file of CRLs, as \"mantlet ca crl\" writes it");
-        }
-        for block in blocks.iter().filter(|block| block.label == LABEL) {
-            match crl::read(&block.der, issuers, path, self.now) {
-                Ok(crl) => {
-                    if let Some(older) = index.insert(crl) {
-                        let (path, issuer) = (older.source.display(), &older.issuer);
-                        let message = format!("{path}: a newer CRL of {issuer:?} is loaded, so this one is not used");
-                        self.note(part, message, "remove the older file");
-                    }
-                }
-                Err(error) => self.fatal(part, format!("{}: {error}", path.display()), error.remedy()),
-            }
         }
     }
 }

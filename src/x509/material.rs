@@ -3,18 +3,17 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
+use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 
-use crate::config::{OnUnknown, RevocationDepth};
-
-use super::crl::RevocationIndex;
 use super::facts::Facts;
-use super::{CertificateInfo, CrlInfo, load};
+use super::revocation::{RevocationLists, RevocationPolicy};
+use super::{CertificateInfo, CrlIssuers, Refusal, RefusalReason, Usage, load};
 
-/// The files that trust material is read from, and how revocation is judged.
+/// The files that trust material is read from, and how revocation is judged. The CRLs themselves are another's to find.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MaterialSources {
     /// PEM chain, end-entity first; may hold the key too. Absent for a tool that only verifies others.
@@ -28,22 +27,7 @@ pub struct MaterialSources {
     /// Most intermediates in a path.
     pub max_depth: u8,
     /// Absent: nothing is checked.
-    pub revocation: Option<RevocationSources>,
-}
-
-/// See [`crate::config::Revocation`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RevocationSources {
-    /// Files of CRLs, PEM or DER.
-    pub sources: Vec<PathBuf>,
-    /// How long a CRL serves after its next update.
-    pub grace: Duration,
-    /// What an older CRL means.
-    pub on_stale: OnUnknown,
-    /// What an issuer without a CRL means.
-    pub on_missing: OnUnknown,
-    /// Which certificates of a path are looked up.
-    pub depth: RevocationDepth,
+    pub revocation: Option<RevocationPolicy>,
 }
 
 /// Which file, or which entry of a list of files, a problem concerns.
@@ -59,6 +43,8 @@ pub enum MaterialPart {
     Intermediate(usize),
     /// The entry of `revocation.sources` with this index.
     Crl(usize),
+    /// `revocation.cache_dir`
+    CrlCache,
 }
 
 /// Something wrong with the material.
@@ -72,6 +58,15 @@ pub struct MaterialProblem {
     pub message: String,
     /// What to do.
     pub remedy: String,
+}
+
+/// Every problem, where one of them is fatal.
+#[derive(Debug)]
+pub struct UnusableMaterial {
+    /// Them, fatal or not.
+    pub problems: Vec<MaterialProblem>,
+    /// Those whose CRLs can be verified all the same, so that their problems can be told in the same run.
+    pub crl_issuers: CrlIssuers,
 }
 
 /// Everything that trust is decided on, as one immutable snapshot. `Debug` shows no key.
@@ -88,8 +83,11 @@ pub struct TrustMaterial {
     pub(super) anchor_ders: Vec<CertificateDer<'static>>,
     pub(super) intermediates: Vec<Known>,
     pub(super) max_depth: u8,
+    /// Our own chain as we present it, end entity first.
+    pub(super) own_chain: Vec<Known>,
     /// Absent: nothing is checked.
-    pub(super) revocation: Option<RevocationIndex>,
+    pub(super) revocation: Option<RevocationPolicy>,
+    pub(super) lists: Arc<RevocationLists>,
 }
 
 /// A certificate with what was read of it.
@@ -100,13 +98,16 @@ pub(super) struct Known {
 }
 
 impl TrustMaterial {
-    /// Reads and checks every file: PEM, key matches certificate, our own chain leads to an anchor, CRLs are signed by their
-    /// issuer. The second value holds what is not fatal.
+    /// Reads and checks every file: PEM, key matches certificate, our own chain leads to an anchor. Certificates will be looked
+    /// up in `lists`. The second value holds what is not fatal.
     ///
     /// # Errors
     /// Every problem, fatal or not, if any is fatal.
-    pub fn load(sources: &MaterialSources) -> Result<(Self, Vec<MaterialProblem>), Vec<MaterialProblem>> {
-        Self::load_at(sources, SystemTime::now())
+    pub fn load(
+        sources: &MaterialSources,
+        lists: &Arc<RevocationLists>,
+    ) -> Result<(Self, Vec<MaterialProblem>), UnusableMaterial> {
+        Self::load_at(sources, lists, SystemTime::now())
     }
 
     /// As [`TrustMaterial::load`], with validity and freshness judged at another time than now, so that expired material can
@@ -116,14 +117,48 @@ impl TrustMaterial {
     /// Every problem, fatal or not, if any is fatal.
     pub fn load_at(
         sources: &MaterialSources,
+        lists: &Arc<RevocationLists>,
         now: SystemTime,
-    ) -> Result<(Self, Vec<MaterialProblem>), Vec<MaterialProblem>> {
-        load::load(sources, now)
+    ) -> Result<(Self, Vec<MaterialProblem>), UnusableMaterial> {
+        load::load(sources, lists, now)
     }
 
-    /// The CRLs in use, one for each issuer key; none where revocation is not checked.
-    pub fn crls(&self) -> impl Iterator<Item = &CrlInfo> {
-        self.revocation.iter().flat_map(RevocationIndex::crls)
+    /// The CRLs that certificates are looked up in.
+    pub fn lists(&self) -> &Arc<RevocationLists> {
+        &self.lists
+    }
+
+    /// The trust anchors as the TLS library takes them.
+    pub fn root_store(&self) -> RootCertStore {
+        RootCertStore { roots: self.anchor_points.clone() }
+    }
+
+    /// How revocation is judged; absent where it is not.
+    pub fn revocation(&self) -> Option<&RevocationPolicy> {
+        self.revocation.as_ref()
+    }
+
+    /// Whose CRLs can be verified: those of the anchors, the intermediates and the issuers in our own chain.
+    pub fn crl_issuers(&self) -> CrlIssuers {
+        let anchors = self.anchor_ders.iter().zip(&self.anchor_facts);
+        let others = self.intermediates.iter().chain(&self.own_chain).map(|known| (&known.der, &known.facts));
+        CrlIssuers::new(anchors.chain(others))
+    }
+
+    /// Judges our own chain as a peer would that has our anchors and our CRLs; nothing without one. A chain that is good for one
+    /// usage is good.
+    ///
+    /// # Errors
+    /// Why such a peer would refuse us.
+    pub fn verify_own(&self, now: SystemTime) -> Option<Result<(), Box<Refusal>>> {
+        let (first, rest) = self.own_chain.split_first()?;
+        let presented: Vec<CertificateDer<'_>> = rest.iter().map(|known| known.der.clone()).collect();
+        let verify = |usage| self.verify(&first.der, &presented, usage, now);
+        Some(match (verify(Usage::Client), verify(Usage::Server)) {
+            (Ok(_), _) | (_, Ok(_)) => Ok(()),
+            (Err(client), Err(server)) if matches!(client.reason, RefusalReason::WrongUsage { .. }) => Err(server),
+            (Err(client), Err(_)) => Err(client),
+        })
     }
 }
 
@@ -133,7 +168,7 @@ impl fmt::Debug for TrustMaterial {
             .field("own", &self.own)
             .field("anchors", &self.anchors)
             .field("intermediates", &self.intermediates.len())
-            .field("crls", &self.crls().collect::<Vec<_>>())
+            .field("revocation", &self.revocation)
             .finish_non_exhaustive()
     }
 }

@@ -1,4 +1,4 @@
-//! Certificates, keys and revocation: what is loaded from files, and whether a path leads from a peer to an anchor.
+//! Certificates, keys and CRLs: what is loaded from files, and whether a path leads from a peer to an anchor.
 //!
 //! One immutable [`TrustMaterial`] holds all of it; a reload makes a new one. The TLS handshake, the sweep over live
 //! connections and `mantlet cert verify` all call [`TrustMaterial::verify`]. TLS itself is left to `tls`, and what a
@@ -20,16 +20,21 @@ mod path;
 mod pem;
 mod private_key;
 mod refusal;
+mod revocation;
 mod serial;
 mod signature;
 mod sources;
 
 pub use certificate::{CertificateInfo, MalformedCertificate};
-pub use crl::CrlInfo;
+pub use crl::{
+    CrlDetails, CrlEntry, CrlError, CrlFileError, CrlInfo, CrlIssuers, MAX_CRL_BYTES, MAX_CRLS, NotTaken,
+    RevocationIndex, VerifiedCrl, digest, read_crl_file, split_crls,
+};
 pub use details::{CertificateDetails, CertificateFile, CertificateFileError};
 pub use instant::Instant;
-pub use material::{MaterialPart, MaterialProblem, MaterialSources, RevocationSources, TrustMaterial};
+pub use material::{MaterialPart, MaterialProblem, MaterialSources, TrustMaterial, UnusableMaterial};
 pub use names::{presented_names, proves_name};
 pub use path::{Usage, VerifiedPath};
 pub use refusal::{Refusal, RefusalReason};
+pub use revocation::{RevocationLists, RevocationPolicy, WantedCrl};
 pub use serial::{SerialNumber, SerialNumberError};

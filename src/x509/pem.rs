@@ -16,8 +16,6 @@ use super::distinguished_name::printable;
 
 /// Largest file of certificates or keys.
 pub(super) const MAX_PEM_BYTES: u64 = 1 << 20;
-/// Largest file of CRLs: the longest that DER of four length octets in `der` reads.
-pub(super) const MAX_CRL_BYTES: u64 = (1 << 28) - 1;
 
 /// One block: what stands between `-----BEGIN label-----` and `-----END label-----`.
 pub(super) struct Block {

@@ -11,7 +11,7 @@ pub(super) struct Signed<'a> {
     /// What is signed, tag and length included.
     pub(super) tbs: &'a [u8],
     /// The content of the `AlgorithmIdentifier`.
-    algorithm: &'a [u8],
+    pub(super) algorithm: &'a [u8],
     signature: &'a [u8],
 }
 

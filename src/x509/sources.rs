@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use crate::config::{Config, Identity, Located, Revocation, Trust};
 
-use super::material::{MaterialSources, RevocationSources};
+use super::MaterialSources;
+use super::revocation::RevocationPolicy;
 
 impl MaterialSources {
     /// The files that these sections name.
@@ -15,13 +16,7 @@ impl MaterialSources {
             anchors: paths(&trust.anchors),
             intermediates: paths(&trust.intermediates),
             max_depth: trust.max_depth,
-            revocation: revocation.map(|revocation| RevocationSources {
-                sources: paths(&revocation.sources),
-                grace: revocation.grace,
-                on_stale: revocation.on_stale,
-                on_missing: revocation.on_missing,
-                depth: revocation.depth,
-            }),
+            revocation: revocation.map(RevocationPolicy::from),
         }
     }
 }

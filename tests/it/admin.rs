@@ -14,6 +14,7 @@ use mantlet::net::{Address, Listener};
 use mantlet::proxy::Direction;
 use mantlet::proxy::connections::{Connections, EndReason, Phase, Registration};
 use mantlet::proxy::refusals::Refusals;
+use mantlet::revocation::{CrlStatus, RevocationStatus};
 use mantlet::tls::Peer;
 use mantlet::x509::{CertificateInfo, CrlInfo, VerifiedPath};
 use prometheus_client::registry::Registry;
@@ -169,9 +170,22 @@ fn valid(name: &str, serial: u8) -> CertificateInfo {
     certificate(name, serial, SystemTime::now() - DAY, SystemTime::now() + DAY)
 }
 
-fn crl(issuer: &str, next_update: SystemTime) -> CrlInfo {
-    let source = "certs/ca.crl".into();
-    CrlInfo { issuer: issuer.into(), number: None, this_update: UNIX_EPOCH, next_update, entries: 3, source }
+fn crl(issuer: &str, next_update: SystemTime) -> CrlStatus {
+    let info = CrlInfo {
+        issuer: issuer.into(),
+        number: "07".parse().expect("a number"),
+        base_number: None,
+        scope: "all certificates".into(),
+        this_update: UNIX_EPOCH,
+        next_update,
+        entries: 3,
+        source: "certs/ca.crl".into(),
+    };
+    CrlStatus { info, serves_until: next_update, refresh_at: None, grace: Duration::MAX }
+}
+
+fn revocation(crls: Vec<CrlStatus>) -> RevocationStatus {
+    RevocationStatus { crls, ..RevocationStatus::default() }
 }
 
 fn running() -> Running {
@@ -179,8 +193,9 @@ fn running() -> Running {
         config_file: "/etc/mantlet/ads.toml".into(),
         own: Some(valid("ads", 7)),
         anchors: vec![valid("ca", 1)],
-        crls: vec![crl("CN=ca", SystemTime::now() + DAY)],
+        revocation: revocation(vec![crl("CN=ca", SystemTime::now() + DAY)]),
         revocation_checked: true,
+        is_nobody_let_in: false,
         listeners: vec![ListenerStatus {
             name: "ads".into(),
             direction: "inbound",
@@ -276,7 +291,7 @@ fn a_refused_reload_warns_without_making_unready_until_a_later_one_is_taken_over
 #[test]
 fn an_overdue_crl_warns_with_its_issuer_and_file() {
     let admin = Admin::start();
-    admin.run(Running { crls: vec![crl("CN=ca", UNIX_EPOCH)], ..running() });
+    admin.run(Running { revocation: revocation(vec![crl("CN=ca", UNIX_EPOCH)]), ..running() });
     let ready = admin.get("/readyz");
     assert_eq!(ready.status, 200);
     let warning = "warning: certs/ca.crl: the next CRL of CN=ca was due 1970-01-01T00:00:00Z; fetch or issue a new one";
@@ -300,7 +315,7 @@ fn metrics_are_openmetrics_with_expiry_crl_reload_build_and_process_figures() {
     let admin = Admin::start();
     let ends = UNIX_EPOCH + Duration::from_secs(4_000_000_000);
     let own = certificate("ads", 7, UNIX_EPOCH, ends);
-    admin.run(Running { own: Some(own), crls: vec![crl("CN=ca", ends)], ..running() });
+    admin.run(Running { own: Some(own), revocation: revocation(vec![crl("CN=ca", ends)]), ..running() });
     let _live = [
         admin.connection(Direction::Inbound, Some(peer("gateway", 9))),
         admin.connection(Direction::Inbound, None),
@@ -322,7 +337,7 @@ fn metrics_are_openmetrics_with_expiry_crl_reload_build_and_process_figures() {
     let value = |series: &str| admin.metric(series).unwrap_or_else(|| panic!("no {series} in\n{}", response.body));
     let own = "mantlet_certificate_expiry_timestamp_seconds{kind=\"own\",subject=\"CN=ads\",serial=\"07\"}";
     assert_eq!(value(own), "4000000000.0");
-    assert_eq!(value("mantlet_crl_next_update_timestamp_seconds{issuer=\"CN=ca\"}"), "4000000000.0");
+    assert_eq!(value("mantlet_crl_next_update_timestamp_seconds{issuer=\"CN=ca\",scope=\"all certificates\",kind=\"complete\"}"), "4000000000.0");
     assert_eq!(value("mantlet_crl_entries"), "3.0");
     assert_eq!(value("mantlet_live_connections{direction=\"inbound\"}"), "1.0");
     assert_eq!(value("mantlet_live_connections{direction=\"outbound\"}"), "2.0");
@@ -354,10 +369,18 @@ fn a_replaced_certificate_leaves_no_stale_series() {
 fn issuers_of_one_name_share_one_series_with_the_earlier_date() {
     let admin = Admin::start();
     let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
-    admin.run(Running { crls: vec![crl("CN=ca", at(4_000_000_000)), crl("CN=ca", at(3_900_000_000))], ..running() });
+    admin.run(Running {
+        revocation: revocation(vec![crl("CN=ca", at(4_000_000_000)), crl("CN=ca", at(3_900_000_000))]),
+        ..running()
+    });
     let metrics = admin.get("/metrics").body;
     let series: Vec<_> = metrics.lines().filter(|line| line.starts_with("mantlet_crl_next_update")).collect();
-    assert_eq!(series, ["mantlet_crl_next_update_timestamp_seconds{issuer=\"CN=ca\"} 3900000000.0"]);
+    assert_eq!(
+        series,
+        [
+            "mantlet_crl_next_update_timestamp_seconds{issuer=\"CN=ca\",scope=\"all certificates\",kind=\"complete\"} 3900000000.0"
+        ]
+    );
 }
 
 #[test]

@@ -628,28 +628,38 @@ fn a_taken_port_keeps_what_ran_and_binds_nothing_else() {
     assert!(!gate.sidecar.text().contains("\"free\""), "{}", gate.sidecar.text());
 }
 
-#[test]
-fn a_spoiled_crl_keeps_the_one_in_use() {
-    let gate = Gate::with("", REVOCATION);
-    let other = gate.pki.issue("batch");
-    reloaded(&gate.sidecar, || drop(gate.pki.revoke(&[&other])));
+/// Puts a CRL in place that cannot be used: the one before serves on, and certificates rotate all the same.
+fn keeps_the_crl_in_use(gate: &Gate, revoked: &Issued, spoiled: &str, says: &str) {
     let file = gate.pki.folder.path().join("ca.crl");
-    keeps_what_ran(
-        &gate,
-        "ca.crl",
-        || replace(&file, "-----BEGIN X509 CRL-----\nZ2FyYmFnZQ==\n-----END X509 CRL-----\n"),
-        || drop(gate.pki.revoke(&[&other])),
-    );
-    let config = client_config(&gate.pki, Some(&other), HTTP1);
-    assert_eq!(alert(gate.address(), NAME, config), AlertDescription::CertificateRevoked);
+    reloaded(&gate.sidecar, || replace(&file, spoiled));
+    let failing = |status: &Value| status["revocation"]["sources"][0]["last_error"].to_string().contains(says);
+    let status = gate.sidecar.wait_for_status("a failing source", failing);
+    assert!(status["ready"].as_bool().unwrap() && status["reload"]["last_error"].is_null(), "{status}");
+    reloaded(&gate.sidecar, || drop(gate.pki.issue(NAME)));
+    let refused = |who: &Issued| alert(gate.address(), NAME, client_config(&gate.pki, Some(who), HTTP1));
+    assert_eq!(refused(revoked), AlertDescription::CertificateRevoked);
+    assert_eq!(KeptAlive::new(gate.http1(&gate.caller)).get("/").unwrap().status, 200);
+    reloaded(&gate.sidecar, || drop(gate.pki.revoke(&[revoked])));
+    let mended = |status: &Value| status["revocation"]["sources"][0]["last_error"].is_null();
+    gate.sidecar.wait_for_status("a mended source", mended);
 }
 
 #[test]
-fn a_crl_of_another_ca_keeps_the_one_in_use() {
+fn a_spoiled_crl_keeps_the_one_in_use_and_holds_up_no_rotation() {
     let gate = Gate::with("", REVOCATION);
-    let file = gate.pki.folder.path().join("ca.crl");
+    let other = gate.pki.issue("batch");
+    reloaded(&gate.sidecar, || drop(gate.pki.revoke(&[&other])));
+    let garbage = "-----BEGIN X509 CRL-----\nZ2FyYmFnZQ==\n-----END X509 CRL-----\n";
+    keeps_the_crl_in_use(&gate, &other, garbage, "is not a CRL in DER");
+}
+
+#[test]
+fn a_crl_of_another_ca_keeps_the_one_in_use_and_holds_up_no_rotation() {
+    let gate = Gate::with("", REVOCATION);
+    let other = gate.pki.issue("batch");
+    reloaded(&gate.sidecar, || drop(gate.pki.revoke(&[&other])));
     let foreign = fs::read_to_string(Pki::new().revoke(&[])).unwrap();
-    keeps_what_ran(&gate, "ca.crl", || replace(&file, &foreign), || drop(gate.pki.revoke(&[])));
+    keeps_the_crl_in_use(&gate, &other, &foreign, "is signed by another key");
 }
 
 #[test]

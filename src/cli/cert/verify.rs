@@ -13,9 +13,10 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::config::{OnUnknown, RevocationDepth};
 use crate::identity::{PeerPattern, ProvenNames};
+use crate::revocation::read_paths;
 use crate::x509::{
-    CertificateFile, CertificateInfo, Instant, MaterialProblem, MaterialSources, Refusal, RefusalReason,
-    RevocationSources, TrustMaterial, Usage, VerifiedPath, presented_names, proves_name,
+    CertificateFile, CertificateInfo, CrlInfo, Instant, MAX_CRL_BYTES, MaterialProblem, MaterialSources, Refusal,
+    RefusalReason, RevocationLists, RevocationPolicy, TrustMaterial, Usage, VerifiedPath, presented_names, proves_name,
 };
 
 use super::{info_json, print, print_json, unusable};
@@ -36,7 +37,7 @@ pub(super) struct Args {
     /// File of further intermediates, PEM; may be repeated
     #[arg(long, value_name = "FILE")]
     intermediates: Vec<PathBuf>,
-    /// File of CRLs, PEM or DER; may be repeated
+    /// File or folder of CRLs, PEM or DER; may be repeated. Delta CRLs are applied to their complete ones
     #[arg(long, value_name = "FILE")]
     crl: Vec<PathBuf>,
     /// Verify as of this time instead of now, such as 2026-01-02T03:04:05Z
@@ -74,10 +75,20 @@ struct Trusted {
 
 pub(super) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
     let now = args.time.unwrap_or_else(SystemTime::now);
-    let (material, notes) = match TrustMaterial::load_at(&sources(args), now) {
+    // Nobody hears of CRLs that are missing here: a tool fetches nothing.
+    let (lists, _) = RevocationLists::new();
+    let (material, notes) = match TrustMaterial::load_at(&sources(args), &lists, now) {
         Ok(loaded) => loaded,
-        Err(problems) => return Ok(unusable(&problems.iter().map(problem_text).collect::<Vec<_>>())),
+        Err(unusable_material) => {
+            return Ok(unusable(&unusable_material.problems.iter().map(problem_text).collect::<Vec<_>>()));
+        }
     };
+    let (index, problems) = read_paths(&args.crl, MAX_CRL_BYTES, &material.crl_issuers(), now);
+    if !problems.is_empty() {
+        let texts = problems.iter().map(|(_, message, remedy)| format!("{message}; {remedy}"));
+        return Ok(unusable(&texts.collect::<Vec<_>>()));
+    }
+    lists.store(index);
     let file = match CertificateFile::read(&args.file) {
         Ok(file) => file,
         Err(error) => return Ok(unusable(&[error.to_string()])),
@@ -95,8 +106,7 @@ pub(super) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn sources(args: &Args) -> MaterialSources {
-    let revocation = (!args.crl.is_empty()).then(|| RevocationSources {
-        sources: args.crl.clone(),
+    let revocation = (!args.crl.is_empty()).then(|| RevocationPolicy {
         grace: Duration::ZERO,
         on_stale: OnUnknown::Deny,
         on_missing: OnUnknown::Deny,
@@ -164,7 +174,7 @@ fn problem_text(problem: &MaterialProblem) -> String {
 }
 
 fn revocation_text(args: &Args, material: &TrustMaterial) -> String {
-    match (args.crl.is_empty(), material.crls().count()) {
+    match (args.crl.is_empty(), material.lists().load().crls().count()) {
         (true, _) => "not checked (no --crl)".to_owned(),
         (false, 1) => "checked against 1 CRL".to_owned(),
         (false, count) => format!("checked against {count} CRLs"),
@@ -228,18 +238,7 @@ fn verdict_json(
 ) -> Value {
     let as_of = Instant(now).to_string();
     let revocation_checked = !args.crl.is_empty();
-    let crls: Vec<Value> = material
-        .crls()
-        .map(|crl| {
-            json!({
-                "issuer": crl.issuer,
-                "number": crl.number.as_ref().map(ToString::to_string),
-                "this_update": Instant(crl.this_update).to_string(),
-                "next_update": Instant(crl.next_update).to_string(),
-                "entries": crl.entries,
-            })
-        })
-        .collect();
+    let crls: Vec<Value> = material.lists().load().crls().map(|crl| crl_json(&crl.info)).collect();
     match verdict {
         Ok(trusted) => json!({
             "trusted": true,
@@ -261,6 +260,18 @@ fn verdict_json(
             "certificate": refusal.certificate.as_deref().map(info_json),
         }),
     }
+}
+
+fn crl_json(crl: &CrlInfo) -> Value {
+    json!({
+        "issuer": crl.issuer,
+        "scope": crl.scope,
+        "number": crl.number.to_string(),
+        "base_number": crl.base_number.as_ref().map(ToString::to_string),
+        "this_update": Instant(crl.this_update).to_string(),
+        "next_update": Instant(crl.next_update).to_string(),
+        "entries": crl.entries,
+    })
 }
 
 fn parse_time(text: &str) -> Result<SystemTime, String> {

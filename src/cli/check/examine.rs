@@ -6,7 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use crate::cli::time_span;
 use crate::config::{Config, Inspection, MaterialSections, Problem, Problems};
-use crate::x509::{Instant, MaterialPart, MaterialProblem, MaterialSources, TrustMaterial};
+use crate::revocation::{OwnAlarm, read_files};
+use crate::x509::{
+    Instant, MaterialPart, MaterialProblem, MaterialSources, RevocationLists, TrustMaterial, UnusableMaterial,
+};
 
 use super::outcome::{Outcome, span_of_time};
 
@@ -22,12 +25,18 @@ pub(super) fn examine(file: &Path, fail_within: Option<Duration>, now: SystemTim
     let mut material = None;
     if let Some(sections) = sections {
         let sources = MaterialSources::new(&sections.identity, &sections.trust, sections.revocation.as_ref());
-        let findings = match TrustMaterial::load_at(&sources, now) {
-            Ok((loaded, findings)) => {
+        let (lists, _) = RevocationLists::new();
+        let findings = match TrustMaterial::load_at(&sources, &lists, now) {
+            Ok((loaded, mut findings)) => {
+                findings.extend(read_crls(&sections, &loaded, &lists, now));
                 material = Some(loaded);
                 findings
             }
-            Err(findings) => findings,
+            Err(UnusableMaterial { mut problems, crl_issuers }) => {
+                let settings = sections.revocation.iter();
+                problems.extend(settings.flat_map(|settings| read_files(settings, &crl_issuers, now).1));
+                problems
+            }
         };
         list.extend(findings.into_iter().map(|finding| located(&sections, finding)));
         if let (Some(material), Some(within)) = (&material, fail_within) {
@@ -45,14 +54,45 @@ fn located(sections: &MaterialSections, finding: MaterialProblem) -> Problem {
 
 fn span_of(sections: &MaterialSections, part: MaterialPart) -> Option<Range<usize>> {
     let MaterialSections { identity, trust, revocation } = sections;
+    if let MaterialPart::Crl(index) = part {
+        return revocation
+            .as_ref()
+            .and_then(|revocation| revocation.sources.get(index))
+            .map(|source| source.span.clone());
+    }
     let path = match part {
         MaterialPart::Certificate => Some(&identity.certificate),
         MaterialPart::PrivateKey => Some(identity.private_key.as_ref().unwrap_or(&identity.certificate)),
         MaterialPart::Anchor(index) => trust.anchors.get(index),
         MaterialPart::Intermediate(index) => trust.intermediates.get(index),
-        MaterialPart::Crl(index) => revocation.as_ref().and_then(|revocation| revocation.sources.get(index)),
+        MaterialPart::Crl(_) => None,
+        MaterialPart::CrlCache => revocation.as_ref().and_then(|revocation| revocation.cache_dir.as_ref()),
     };
     path.map(|path| path.span.clone())
+}
+
+/// Reads the files of CRLs. What is fetched is not asked for here: "mantlet crl fetch" does.
+fn read_crls(
+    sections: &MaterialSections,
+    material: &TrustMaterial,
+    lists: &RevocationLists,
+    now: SystemTime,
+) -> Vec<MaterialProblem> {
+    let Some(revocation) = &sections.revocation else { return Vec::new() };
+    let (index, mut findings) = read_files(revocation, &material.crl_issuers(), now);
+    lists.store(index);
+    // What is fetched may say more than the files do.
+    let is_certain = |alarm: &OwnAlarm| alarm.label == "revoked" || !revocation.fetches();
+    if let Some(alarm) = OwnAlarm::judge(material, now).filter(is_certain) {
+        let remedy = "issue a new certificate, or get the CRL of its CA".to_owned();
+        findings.push(MaterialProblem {
+            part: MaterialPart::Certificate,
+            fatal: false,
+            message: alarm.message,
+            remedy,
+        });
+    }
+    findings
 }
 
 /// What of the material ends too soon.
@@ -73,11 +113,13 @@ fn ends_within(
         let span = place.map(|path| path.span.clone());
         (span, format!("the trust anchor {:?}", anchor.title()), anchor.not_after, remedy)
     });
-    let crls = material.crls().map(|crl| {
-        let source = sections.revocation.iter().flat_map(|one| &one.sources).find(|path| path.value == crl.source);
+    let index = material.lists().load();
+    let crls = index.crls().map(|crl| {
+        let sources = sections.revocation.iter().flat_map(|one| &one.sources);
+        let source = sources.clone().find(|source| *source.value.to_string() == *crl.info.source);
         let span = source.map(|path| path.span.clone());
         let remedy = "issue a new one, as \"mantlet ca crl\" does";
-        (span, format!("the CRL of {:?}", crl.issuer), crl.next_update, remedy)
+        (span, format!("the CRL of {:?}", crl.info.issuer), index.next_update(crl), remedy)
     });
     own.chain(anchors)
         .chain(crls)

@@ -45,9 +45,9 @@ impl Outcome {
             rows.extend(
                 material.anchors.iter().map(|anchor| ("anchor", self.ending(&anchor.title(), anchor.not_after))),
             );
-            rows.extend(material.crls().map(|crl| {
-                let title = format!("{}, {} revoked", crl.issuer, crl.entries);
-                ("CRL", self.ending(&title, crl.next_update))
+            rows.extend(material.lists().load().crls().map(|crl| {
+                let title = format!("{}, {} revoked", crl.info.issuer, crl.info.entries);
+                ("CRL", self.ending(&title, crl.info.next_update))
             }));
         }
         rows.extend(config.inbound.iter().map(|inbound| ("inbound", inbound_line(inbound))));

@@ -76,9 +76,32 @@ fn revocation(revocation: &RevocationEntry) -> String {
     let none = if revocation.checked { "checked, but no CRL is loaded" } else { "not checked" };
     let rows = revocation.crls.iter().map(|crl| {
         let next_update = format!("{} ({})", crl.next_update, due(crl));
-        [crl.issuer.clone(), crl.entries.to_string(), next_update, crl.source.clone()]
+        let number = match &crl.base_number {
+            Some(base) => format!("{} since {base}", crl.number),
+            None => crl.number.clone(),
+        };
+        let covers = format!("{}: {}", crl.issuer, crl.scope);
+        [covers, crl.state.clone(), number, crl.entries.to_string(), next_update, crl.source.clone()]
     });
-    section("REVOCATION", ["CRL ISSUER", "ENTRIES", "NEXT UPDATE", "SOURCE"], rows, none)
+    let heading = ["CRL ISSUER", "STATE", "NUMBER", "ENTRIES", "NEXT UPDATE", "SOURCE"];
+    let mut text = section("REVOCATION", heading, rows, none);
+    if !revocation.sources.is_empty() {
+        let rows = revocation.sources.iter().map(|source| {
+            let never = || "never".to_owned();
+            let last_success = source.last_success.clone().unwrap_or_else(never);
+            let last_error = source.last_error.clone().unwrap_or_else(|| "ok".to_owned());
+            let next = source.next_attempt.clone().unwrap_or_else(|| "when it changes".to_owned());
+            let kind = source.kind.replace('_', " ");
+            [source.source.clone(), kind, last_success, next, source.rollbacks.to_string(), last_error]
+        });
+        let heading = ["SOURCE", "KIND", "LAST SUCCESS", "ASKED NEXT", "ROLLBACKS", "LAST ERROR"];
+        text.push('\n');
+        text.push_str(&section("CRL SOURCES", heading, rows, "none"));
+    }
+    if let Some(alarm) = &revocation.own_certificate {
+        let _ = writeln!(text, "  ALARM: {alarm}");
+    }
+    text
 }
 
 fn listeners(listeners: &[ListenerEntry]) -> String {
@@ -214,9 +237,14 @@ mod tests {
             "warnings": ["ca.crl: the next CRL of CN=ca was due 2026-01-01T00:00:00Z; fetch or issue a new one"],
             "identity": certificate("spiffe://test/ads", 82_800), "anchors": [certificate("", -7200)],
             "revocation": { "checked": true, "crls": [{
-                "issuer": "CN=ca", "number": "01", "this_update": "2026-01-01T00:00:00Z",
+                "issuer": "CN=ca", "scope": "all certificates", "state": "stale", "number": "01", "base_number": null,
+                "this_update": "2026-01-01T00:00:00Z", "age_seconds": 86460, "refresh_at": null,
                 "next_update": "2026-01-02T00:00:00Z", "next_update_in_seconds": -60, "entries": 3, "source": "ca.crl",
-            }] },
+            }], "sources": [{
+                "source": "http://ca/ca.crl", "kind": "url", "last_attempt": "2026-01-02T00:00:30Z", "last_success": null,
+                "last_error": "answers 404 Not Found, expected 200", "next_attempt": "2026-01-02T00:01:02Z",
+                "successes": 0, "failures": 3, "rollbacks": 1,
+            }], "own_certificate": "peers that read the same CRLs will refuse our own certificate: it is revoked" },
             "listeners": [{
                 "name": "ads", "direction": "inbound", "protocol": "http", "address": "0.0.0.0:8443",
                 "target": "127.0.0.1:8080", "peers": [],

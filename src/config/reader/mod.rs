@@ -146,6 +146,11 @@ impl<'a, 't> TableReader<'_, 'a, 't> {
         self.table.get_key_value(key).map(|(key, value)| key.span().start..value.span().end)
     }
 
+    /// The folder of the file, which relative paths start from.
+    pub(super) fn directory(&self) -> &'a Path {
+        self.reading.directory
+    }
+
     /// True where the key holds `[]`.
     pub(super) fn is_empty_list(&self, key: &str) -> bool {
         self.table.get(key).and_then(|value| value.get_ref().as_array()).is_some_and(|array| array.is_empty())

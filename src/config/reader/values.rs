@@ -137,7 +137,7 @@ impl TableReader<'_, '_, '_> {
     }
 
     /// A list of strings, each made into something. A value that is listed twice earns a warning.
-    fn list<T: PartialEq>(
+    pub(in crate::config) fn list<T: PartialEq>(
         &mut self,
         key: &'static str,
         mut make: impl FnMut(&mut Self, &str, &Located<String>) -> Option<T>,
@@ -163,7 +163,8 @@ impl TableReader<'_, '_, '_> {
         Some(found)
     }
 
-    fn parse_text<T>(&mut self, thing: &str, text: &Located<String>, remedy: &str) -> Option<T>
+    /// A text parsed into something; an error is reported where it stands.
+    pub(in crate::config) fn parse_text<T>(&mut self, thing: &str, text: &Located<String>, remedy: &str) -> Option<T>
     where
         T: FromStr<Err: Display>,
     {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::net::{Endpoint, Host, PeerAddress, Stream};
 use crate::proxy::ProxyError;
 use crate::proxy::connections::{Held, Registration};
-use crate::tls::{Alpn, Connector, HandshakeError, Peer, TlsClientStream};
+use crate::tls::{Alpn, Connector, HandshakeError, Peer, TlsClientStream, TrustSnapshot};
 use crate::x509::Usage;
 
 use super::{Target, Upstream};
@@ -53,7 +53,7 @@ impl Upstream {
         alpn: Alpn,
         idle_limit: Duration,
     ) -> Result<Registered, ProxyError> {
-        let trust = self.trust.load_full();
+        let trust = TrustSnapshot::of(&self.trust);
         let Connected { stream, peer, address } = self.connect_to_target(alpn).await?;
         let registration = self.connections.register(
             &self.listener,
@@ -64,7 +64,7 @@ impl Upstream {
             held,
         );
         // Registered first: a change of trust from here on finds it on the list.
-        let verdict = peer.map_or(Ok(()), |peer| peer.verify_again(&trust, &self.trust.load(), Usage::Server));
+        let verdict = peer.map_or(Ok(()), |peer| peer.verify_again(&trust, &self.trust, Usage::Server));
         match verdict {
             Ok(()) => Ok((stream, registration)),
             Err(refusal) => {

@@ -12,6 +12,8 @@ const NO_REASON: u8 = u8::MAX;
 #[derive(Debug, Default)]
 pub(in crate::x509) struct Serials {
     groups: Vec<Group>,
+    /// Room that the first group is given.
+    room: usize,
 }
 
 /// The records of one length: serial number, seconds since 1970 in big endian, reason code.
@@ -25,16 +27,63 @@ struct Group {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::x509) struct Entry {
     pub(in crate::x509) since: SystemTime,
-    pub(in crate::x509) reason: Option<&'static str>,
+    pub(in crate::x509) reason: Option<Reason>,
+}
+
+/// A reason code (RFC 5280 section 5.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::x509) struct Reason(u8);
+
+impl Reason {
+    const CERTIFICATE_HOLD: Self = Self(6);
+    const REMOVE_FROM_CRL: Self = Self(8);
+
+    /// Withdrawn for the time being.
+    pub(in crate::x509) fn is_hold(self) -> bool {
+        self == Self::CERTIFICATE_HOLD
+    }
+
+    /// Taken back by a delta CRL.
+    pub(in crate::x509) fn is_removal(self) -> bool {
+        self == Self::REMOVE_FROM_CRL
+    }
+
+    /// Its name; a number that has none is unknown.
+    pub(in crate::x509) fn name(self) -> &'static str {
+        match self.0 {
+            0 => "unspecified",
+            1 => "keyCompromise",
+            2 => "cACompromise",
+            3 => "affiliationChanged",
+            4 => "superseded",
+            5 => "cessationOfOperation",
+            6 => "certificateHold",
+            8 => "removeFromCRL",
+            9 => "privilegeWithdrawn",
+            10 => "aACompromise",
+            _ => "an unknown reason",
+        }
+    }
+
+    pub(in crate::x509) fn of_code(code: u8) -> Self {
+        Self(code)
+    }
 }
 
 impl Serials {
+    /// Empty, with room for the entries of so many octets of DER. Most serial numbers of a CRL have one length.
+    pub(super) fn with_room_for(der_len: usize) -> Self {
+        // An entry of 16 octets takes 35 in DER, and 21 here.
+        Self { groups: Vec::new(), room: der_len / 5 * 3 }
+    }
+
     /// Takes an entry; [`Serials::seal`] must follow the last one. Dates after 2106 are cut to it: they only inform.
     pub(super) fn push(&mut self, serial: &[u8], since_seconds: u64, reason: Option<u8>) {
         let serial = minimal(serial);
         let position = self.groups.iter().position(|group| group.serial_len == serial.len());
         let position = position.unwrap_or_else(|| {
-            self.groups.push(Group { serial_len: serial.len(), records: Vec::new() });
+            let room = std::mem::take(&mut self.room);
+            self.groups.push(Group { serial_len: serial.len(), records: Vec::with_capacity(room) });
             self.groups.len() - 1
         });
         let records = &mut self.groups[position].records;
@@ -43,10 +92,15 @@ impl Serials {
         records.push(reason.unwrap_or(NO_REASON));
     }
 
-    /// Sorts the entries; of several with one serial number the earliest stays.
+    /// Sorts the entries; of several with one serial number the earliest stays that is no removal.
     pub(super) fn seal(&mut self) {
         self.groups.iter_mut().for_each(Group::seal);
         self.groups.shrink_to_fit();
+    }
+
+    /// Octets of memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.groups.iter().map(|group| group.records.capacity() + size_of::<Group>()).sum()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -79,7 +133,14 @@ impl Group {
         let mut records: Vec<&[u8]> = self.records.chunks_exact(stride).collect();
         // The time follows the serial number in big endian, so that the earliest of equal ones comes first.
         records.sort_unstable();
-        records.dedup_by_key(|record| &record[..serial_len]);
+        records.dedup_by(|later, first| {
+            let is_same = later[..serial_len] == first[..serial_len];
+            // What is both withdrawn and taken back is withdrawn.
+            if is_same && Reason(first[stride - 1]).is_removal() {
+                *first = *later;
+            }
+            is_same
+        });
         self.records = records.concat();
     }
 
@@ -101,24 +162,7 @@ impl Group {
 
 fn entry(tail: &[u8]) -> Entry {
     let seconds = tail[..4].iter().fold(0, |seconds, octet| seconds << 8 | i64::from(*octet));
-    Entry { since: system_time(seconds), reason: reason_name(tail[4]) }
-}
-
-/// The reason codes of RFC 5280 section 5.3.1.
-fn reason_name(code: u8) -> Option<&'static str> {
-    Some(match code {
-        0 => "unspecified",
-        1 => "keyCompromise",
-        2 => "cACompromise",
-        3 => "affiliationChanged",
-        4 => "superseded",
-        5 => "cessationOfOperation",
-        6 => "certificateHold",
-        8 => "removeFromCRL",
-        9 => "privilegeWithdrawn",
-        10 => "aACompromise",
-        _ => return None,
-    })
+    Entry { since: system_time(seconds), reason: (tail[4] != NO_REASON).then(|| Reason(tail[4])) }
 }
 
 /// The content octets without those that DER forbids at the front, so that a long form of a serial number hides nothing.
@@ -153,7 +197,7 @@ mod tests {
     fn serial_numbers_are_found_whatever_their_length_and_order() {
         let serials =
             sealed(&[(&[9, 9], 5, Some(1)), (&[1], 6, None), (&[1, 2], 7, Some(4)), (&[0, 0x80], 8, Some(9))]);
-        let found = |serial: &[u8]| serials.find(serial).map(|entry| entry.reason);
+        let found = |serial: &[u8]| serials.find(serial).map(|entry| entry.reason.map(Reason::name));
         assert_eq!(found(&[9, 9]), Some(Some("keyCompromise")));
         assert_eq!(found(&[1, 2]), Some(Some("superseded")));
         assert_eq!(found(&[1]), Some(None));
@@ -175,7 +219,14 @@ mod tests {
     fn the_earliest_of_several_entries_stays() {
         let serials = sealed(&[(&[5], 300, Some(4)), (&[4], 1, None), (&[5], 200, Some(1))]);
         assert_eq!(serials.len(), 2);
-        assert_eq!(serials.find(&[5]), Some(Entry { since: system_time(200), reason: Some("keyCompromise") }));
+        assert_eq!(serials.find(&[5]), Some(Entry { since: system_time(200), reason: Some(Reason(1)) }));
+    }
+
+    #[test]
+    fn what_is_both_withdrawn_and_taken_back_is_withdrawn() {
+        let serials = sealed(&[(&[5], 300, Some(8)), (&[5], 400, Some(1)), (&[6], 1, Some(8))]);
+        assert_eq!(serials.find(&[5]), Some(Entry { since: system_time(400), reason: Some(Reason(1)) }));
+        assert!(serials.find(&[6]).and_then(|entry| entry.reason).is_some_and(Reason::is_removal));
     }
 
     #[test]

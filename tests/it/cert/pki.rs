@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use mantlet::config::{OnUnknown, RevocationDepth};
+use mantlet::config::{CrlSource, Revocation};
+use mantlet::revocation::{Engine, OwnAlarm};
 use mantlet::x509::{
-    MaterialProblem, MaterialSources, RefusalReason, RevocationSources, TrustMaterial, Usage, VerifiedPath,
+    CrlInfo, MaterialPart, MaterialProblem, MaterialSources, RefusalReason, TrustMaterial, Usage, VerifiedPath,
 };
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertificateRevocationList, CertificateRevocationListParams,
@@ -153,6 +154,7 @@ pub(super) fn revoked(serial: &[u8]) -> RevokedCertParams {
 pub(super) struct Folder {
     dir: TempDir,
     pub(super) sources: MaterialSources,
+    revocation: Option<Revocation>,
 }
 
 impl Folder {
@@ -165,7 +167,7 @@ impl Folder {
             max_depth: 4,
             revocation: None,
         };
-        Self { dir: tempfile::tempdir().expect("folder"), sources }
+        Self { dir: tempfile::tempdir().expect("folder"), sources, revocation: None }
     }
 
     /// With the given anchors in one file.
@@ -212,23 +214,36 @@ impl Folder {
         let write = |(index, crl): (usize, &&CertificateRevocationList)| {
             self.write(&format!("{index}.crl"), crl.pem().expect("PEM"))
         };
-        let sources = crls.iter().enumerate().map(write).collect();
-        self.sources.revocation = Some(RevocationSources {
-            sources,
-            grace: Duration::from_secs(3600),
-            on_stale: OnUnknown::Deny,
-            on_missing: OnUnknown::Deny,
-            depth: RevocationDepth::Chain,
-        });
+        let files: Vec<PathBuf> = crls.iter().enumerate().map(write).collect();
+        self.revocation = Some(Revocation::of(files.into_iter().map(CrlSource::Path)));
         self
     }
 
-    pub(super) fn revocation(&mut self) -> &mut RevocationSources {
-        self.sources.revocation.as_mut().expect("revoking")
+    pub(super) fn revocation(&mut self) -> &mut Revocation {
+        self.revocation.as_mut().expect("revoking")
     }
 
+    /// In place of the files so far.
+    pub(super) fn revoking_files(&mut self, files: impl IntoIterator<Item = PathBuf>) {
+        self.revocation().sources = Revocation::of(files.into_iter().map(CrlSource::Path)).sources;
+    }
+
+    /// As a start does it: the certificates, then the CRLs, then what these say of our own certificate.
     pub(super) fn load(&self) -> Result<(TrustMaterial, Vec<MaterialProblem>), Vec<MaterialProblem>> {
-        TrustMaterial::load_at(&self.sources, now())
+        let sources = MaterialSources { revocation: self.revocation.as_ref().map(Into::into), ..self.sources.clone() };
+        let (mut engine, lists) = Engine::new();
+        let (material, mut problems) =
+            TrustMaterial::load_at(&sources, &lists, now()).map_err(|unusable| unusable.problems)?;
+        let mut prepared = engine.prepare(self.revocation.as_ref(), &material, now())?;
+        problems.append(&mut prepared.findings);
+        engine.install(prepared);
+        problems.extend(OwnAlarm::judge(&material, now()).map(|alarm| MaterialProblem {
+            part: MaterialPart::Certificate,
+            fatal: false,
+            message: alarm.message,
+            remedy: String::new(),
+        }));
+        Ok((material, problems))
     }
 
     #[track_caller]
@@ -245,6 +260,11 @@ impl Folder {
         assert!(!fatal[0].remedy.is_empty());
         fatal[0].message.clone()
     }
+}
+
+/// The CRLs in use.
+pub(super) fn crls(material: &TrustMaterial) -> Vec<CrlInfo> {
+    material.lists().load().crls().map(|crl| crl.info.clone()).collect()
 }
 
 /// The verdict on a client's chain.

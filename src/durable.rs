@@ -3,10 +3,21 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::CaError;
-use super::error::io_error;
+use thiserror::Error;
+
+/// A file operation failed.
+#[derive(Debug, Error)]
+#[error("cannot {action} {path}")]
+pub struct FileError {
+    /// What was tried, such as `read`.
+    pub action: &'static str,
+    /// On which file or folder.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
 
 /// Who may read a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +38,7 @@ impl Audience {
 }
 
 /// Replaces a file as a whole: written beside it, synced, renamed over it, and the folder synced. Missing folders are made.
-pub fn write_durably(path: &Path, contents: &[u8], audience: Audience) -> Result<(), CaError> {
+pub fn write_durably(path: &Path, contents: &[u8], audience: Audience) -> Result<(), FileError> {
     let folder = folder_of(path);
     create_folder(folder)?;
     let staged = Staged::write(path, contents, audience)?;
@@ -36,10 +47,7 @@ pub fn write_durably(path: &Path, contents: &[u8], audience: Audience) -> Result
 }
 
 /// Replaces two files of one folder with the least time between the two: both are on the disk before the first is renamed.
-pub(super) fn write_pair_durably(
-    first: (&Path, &[u8], Audience),
-    second: (&Path, &[u8], Audience),
-) -> Result<(), CaError> {
+pub fn write_pair_durably(first: (&Path, &[u8], Audience), second: (&Path, &[u8], Audience)) -> Result<(), FileError> {
     let folder = folder_of(first.0);
     create_folder(folder)?;
     let staged_first = Staged::write(first.0, first.1, first.2)?;
@@ -50,18 +58,24 @@ pub(super) fn write_pair_durably(
 }
 
 /// Makes a folder and its parents; one that is there already is left as it is.
-pub(super) fn create_folder(folder: &Path) -> Result<(), CaError> {
+pub fn create_folder(folder: &Path) -> Result<(), FileError> {
     fs::create_dir_all(folder).map_err(io_error("make the folder", folder))
 }
 
 /// Makes a folder that only its owner can enter; one that is there already is an error.
-pub(super) fn create_private_folder(folder: &Path) -> Result<(), CaError> {
+pub fn create_private_folder(folder: &Path) -> Result<(), FileError> {
     fs::DirBuilder::new().mode(0o700).create(folder).map_err(io_error("make the folder", folder))
 }
 
 /// Makes the names in a folder as durable as the files' contents.
-pub(super) fn sync_folder(folder: &Path) -> Result<(), CaError> {
+pub fn sync_folder(folder: &Path) -> Result<(), FileError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error("sync the folder", folder))
+}
+
+/// For `map_err`: what was tried on which file.
+pub fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
+    let path = path.to_owned();
+    move |source| FileError { action, path, source }
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -79,7 +93,7 @@ struct Staged<'a> {
 }
 
 impl<'a> Staged<'a> {
-    fn write(target: &'a Path, contents: &[u8], audience: Audience) -> Result<Self, CaError> {
+    fn write(target: &'a Path, contents: &[u8], audience: Audience) -> Result<Self, FileError> {
         // The name is fixed so that the next write clears away what a crash left behind. Writers of one name exclude each
         // other by the ledger's lock; `create_new` stops those that do not, and whoever put a link there.
         let mut name = std::ffi::OsString::from(".");
@@ -101,7 +115,7 @@ impl<'a> Staged<'a> {
         Ok(staged)
     }
 
-    fn publish(mut self) -> Result<(), CaError> {
+    fn publish(mut self) -> Result<(), FileError> {
         fs::rename(&self.staging, self.target).map_err(io_error("write", self.target))?;
         self.published = true;
         Ok(())

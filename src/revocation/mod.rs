@@ -1,0 +1,363 @@
+//! The revocation engine: where CRLs come from, how long they serve, and what happens when their sources fall silent.
+//!
+//! One task owns the [`Engine`]. It reads files, fetches from addresses in the background, keeps what it got on the disk, and
+//! replaces the [`RevocationLists`] that every handshake looks certificates up in. A handshake never waits for it. Time is a
+//! parameter of everything that judges by it.
+//!
+//! Verifying a CRL and looking a certificate up are left to `x509`; ending connections is left to `app`.
+
+mod cache;
+mod fetch;
+mod freshness;
+mod http_freshness;
+mod plan;
+mod preparing;
+mod reading;
+mod schedule;
+mod source;
+mod status;
+mod taking;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustls_pki_types::CertificateDer;
+use tokio::sync::mpsc;
+use tracing::debug;
+
+use crate::config::Revocation;
+use crate::x509::{MaterialProblem, RevocationIndex, RevocationLists, TrustMaterial, WantedCrl};
+
+use fetch::{Answer, Fetcher, Validators};
+use plan::{Plan, reasons};
+use preparing::Preparing;
+use reading::Reading;
+use source::{Origin, Source};
+use taking::Taking;
+
+pub use freshness::Freshness;
+pub use preparing::Prepared;
+pub use reading::{crl_files, read_files, read_paths};
+pub use status::{CrlStatus, OwnAlarm, RevocationStatus, SourceStatus};
+
+/// Most fetches at once.
+const MAX_IN_FLIGHT: usize = 4;
+/// Most CAs that are learnt from verified paths.
+const MAX_LEARNT_ISSUERS: usize = 256;
+/// How often the states are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Finds CRLs and keeps them fresh.
+#[derive(Debug)]
+pub struct Engine {
+    lists: Arc<RevocationLists>,
+    wanted: mpsc::Receiver<WantedCrl>,
+    tell: mpsc::Sender<Finished>,
+    finished: mpsc::Receiver<Finished>,
+    in_flight: usize,
+    /// CAs of verified paths that no file of ours holds.
+    learnt: Vec<CertificateDer<'static>>,
+    /// Absent: revocation is not checked.
+    plan: Option<Plan>,
+    random: fastrand::Rng,
+    looked_at: Option<SystemTime>,
+}
+
+/// Something that the engine has to look at.
+#[derive(Debug)]
+pub struct Event(What);
+
+#[derive(Debug)]
+enum What {
+    Finished(Finished),
+    Wanted(WantedCrl),
+}
+
+/// A fetch that ended.
+#[derive(Debug)]
+struct Finished {
+    origin: Origin,
+    outcome: Result<Outcome, String>,
+}
+
+#[derive(Debug)]
+enum Outcome {
+    NotModified { freshness: Option<Duration> },
+    Read { reading: Reading, validators: Validators, freshness: Option<Duration> },
+}
+
+impl Engine {
+    /// An engine that looks for nothing yet, and the lists that it fills.
+    pub fn new() -> (Self, Arc<RevocationLists>) {
+        let (lists, wanted) = RevocationLists::new();
+        let (tell, finished) = mpsc::channel(MAX_IN_FLIGHT);
+        let engine = Self {
+            lists: Arc::clone(&lists),
+            wanted,
+            tell,
+            finished,
+            in_flight: 0,
+            learnt: Vec::new(),
+            plan: None,
+            random: fastrand::Rng::new(),
+            looked_at: None,
+        };
+        (engine, lists)
+    }
+
+    /// Reads the files that the configuration names and makes everything ready for its addresses, without using anything yet.
+    /// Without settings nothing will be checked. To be called within a runtime where there is a `cache_dir`.
+    ///
+    /// # Errors
+    /// Every problem, where a source that never gave a CRL cannot be used, or the folder of the cache cannot.
+    pub fn prepare(
+        &self,
+        settings: Option<&Revocation>,
+        material: &TrustMaterial,
+        now: SystemTime,
+    ) -> Result<Prepared, Vec<MaterialProblem>> {
+        let Some(settings) = settings else { return Ok(Prepared::nothing()) };
+        let mut issuers = material.crl_issuers();
+        for issuer in &self.learnt {
+            issuers.learn(issuer.clone());
+        }
+        let before = self.plan.as_ref();
+        let mut preparing = Preparing::new(self.lists.load().of_issuers(&issuers), now);
+        let mut plan = Plan {
+            settings: settings.clone(),
+            issuers: Arc::new(issuers),
+            sources: self.sources_for(settings, now),
+            cache: preparing.cache(settings, before.and_then(|before| before.cache.clone())),
+            fetchers: None,
+            told: before.map(|before| before.told.clone()).unwrap_or_default(),
+            refused_points: HashSet::new(),
+        };
+        if settings.fetches() {
+            plan.fetchers = preparing.fetchers(settings, material);
+        }
+        preparing.read_cache(&plan);
+        for position in 0..plan.sources.len() {
+            preparing.read_source(&mut plan, position);
+            plan.sources[position].ask_again_for_what_is_gone(&preparing.taking.index, now);
+        }
+        preparing.finish(plan)
+    }
+
+    /// Puts what was prepared to use. It cannot fail.
+    pub fn install(&mut self, prepared: Prepared) {
+        let Prepared { plan, index, keep, .. } = prepared;
+        self.lists.store(index);
+        if let Some(plan) = &plan {
+            plan.keep(keep);
+        }
+        self.plan = plan;
+        self.looked_at = None;
+    }
+
+    /// The configured sources, and the learnt ones that may still be asked, with what is known of them.
+    fn sources_for(&self, settings: &Revocation, now: SystemTime) -> Vec<Source> {
+        let before = self.plan.as_ref().map_or(&[][..], |plan| &plan.sources);
+        let mut sources: Vec<Source> = Vec::new();
+        for origin in settings.sources.iter().map(|source| Origin::from(&source.value)) {
+            let known = before.iter().find(|source| source.origin == origin);
+            sources.push(known.cloned().unwrap_or_else(|| Source::new(origin, now)));
+        }
+        let learnt = before.iter().filter(|source| match &source.origin {
+            Origin::DistributionPoint(url) => settings.may_ask(url),
+            _ => false,
+        });
+        sources.extend(learnt.cloned());
+        sources
+    }
+
+    /// Waits for something to look at. It may be dropped at any time.
+    pub async fn event(&mut self) -> Event {
+        tokio::select! {
+            Some(finished) = self.finished.recv() => Event(What::Finished(finished)),
+            Some(wanted) = self.wanted.recv() => Event(What::Wanted(wanted)),
+        }
+    }
+
+    /// Looks at it. True where the CRLs in use have changed, so that live connections have to be judged again.
+    pub fn absorb(&mut self, event: Event, now: SystemTime) -> bool {
+        let changed = match event.0 {
+            What::Finished(finished) => {
+                self.in_flight -= 1;
+                self.take(finished, now)
+            }
+            What::Wanted(wanted) => self.learn(wanted, now),
+        };
+        self.ask(now) || changed
+    }
+
+    /// Asks the sources that are due and tells of CRLs whose state has changed. True where the CRLs in use have changed, or one
+    /// has expired, so that live connections have to be judged again.
+    pub fn tick(&mut self, now: SystemTime) -> bool {
+        let changed = self.ask(now);
+        let is_time = self.looked_at.is_none_or(|at| now.duration_since(at).map_or(true, |since| since >= LOOK));
+        if !is_time && !changed {
+            return false;
+        }
+        self.looked_at = Some(now);
+        let index = self.lists.load();
+        let has_expired = self.plan.as_mut().is_some_and(|plan| plan.tell_states(&index, now));
+        changed || has_expired
+    }
+
+    /// The addresses that have not been asked to the end yet: `mantlet crl fetch` waits for them.
+    pub fn is_waiting(&self) -> bool {
+        self.in_flight > 0
+            || self
+                .plan
+                .iter()
+                .flat_map(|plan| &plan.sources)
+                .any(|source| source.origin.url().is_some() && source.last_attempt.is_none())
+    }
+
+    /// What an operator sees.
+    pub fn status(&self, material: &TrustMaterial, now: SystemTime) -> RevocationStatus {
+        let Some(plan) = &self.plan else { return RevocationStatus::default() };
+        let index = self.lists.load();
+        let mut crls: Vec<CrlStatus> = index.crls().map(|crl| plan.crl_status(&index, crl)).collect();
+        crls.sort_by(|one, other| {
+            let key = |status: &CrlStatus| {
+                (status.info.issuer.clone(), status.info.scope.clone(), status.info.base_number.is_some())
+            };
+            key(one).cmp(&key(other))
+        });
+        let own = OwnAlarm::judge(material, now);
+        RevocationStatus { crls, sources: plan.sources.iter().map(Source::status).collect(), own }
+    }
+
+    /// Asks the sources whose time has come. True where one that answers at once, a file, has changed something.
+    fn ask(&mut self, now: SystemTime) -> bool {
+        let Some(plan) = &mut self.plan else { return false };
+        let mut taking = None;
+        for position in 0..plan.sources.len() {
+            let source = &mut plan.sources[position];
+            if source.next_attempt.is_none_or(|at| at > now) {
+                continue;
+            }
+            let Some(url) = source.origin.url().cloned() else {
+                let taking = taking.get_or_insert_with(|| Taking::new(RevocationIndex::clone(&self.lists.load())));
+                plan.read_again(position, taking, now);
+                continue;
+            };
+            let Some(fetchers) = plan.fetchers.as_ref().filter(|_| self.in_flight < MAX_IN_FLIGHT) else { continue };
+            let fetcher = match source.origin {
+                Origin::DistributionPoint(_) => fetchers.distribution_points.clone(),
+                _ => fetchers.configured.clone(),
+            };
+            let fetch = Fetch {
+                url,
+                place: Arc::clone(&source.text),
+                validators: source.validators.clone(),
+                issuers: Arc::clone(&plan.issuers),
+                lists: Arc::clone(&self.lists),
+                now,
+            };
+            source.next_attempt = None;
+            self.in_flight += 1;
+            let (tell, origin) = (self.tell.clone(), source.origin.clone());
+            tokio::spawn(async move {
+                let outcome = fetch.run(fetcher).await;
+                // Nobody listens any more where the process ends.
+                let _ = tell.send(Finished { origin, outcome }).await;
+            });
+        }
+        taking.is_some_and(|taking| self.use_taken(taking, now))
+    }
+
+    /// What a fetch brought.
+    fn take(&mut self, finished: Finished, now: SystemTime) -> bool {
+        let Some(plan) = &mut self.plan else { return false };
+        let Some(position) = plan.sources.iter().position(|source| source.origin == finished.origin) else {
+            return false;
+        };
+        let mut taking = Taking::new(RevocationIndex::clone(&self.lists.load()));
+        let source = &mut plan.sources[position];
+        let (failure, freshness) = match finished.outcome {
+            Err(reason) => (Some(reason), None),
+            Ok(Outcome::NotModified { freshness }) => (None, freshness),
+            Ok(Outcome::Read { reading, validators, freshness }) => {
+                let problems = taking.take(source, reading);
+                source.validators = if problems.is_empty() { validators } else { Validators::default() };
+                (Some(reasons(&problems)).filter(|_| !problems.is_empty()), freshness)
+            }
+        };
+        plan.settle(position, &taking.index, failure, freshness, self.random.f64(), now);
+        self.use_taken(taking, now)
+    }
+
+    /// Puts what was taken to use. True where it changes anything.
+    fn use_taken(&mut self, taking: Taking, now: SystemTime) -> bool {
+        let Some(plan) = &mut self.plan else { return false };
+        let Taking { index, changed, keep, freshest, .. } = taking;
+        if changed {
+            self.lists.store(index);
+        }
+        plan.keep(keep);
+        freshest.iter().for_each(|url| plan.learn_point(url, now));
+        changed
+    }
+
+    /// Learns where the CRL of a verified path is to be had, and whose it is.
+    fn learn(&mut self, wanted: WantedCrl, now: SystemTime) -> bool {
+        let Some(plan) = &mut self.plan else { return false };
+        for url in &wanted.distribution_points {
+            plan.learn_point(url, now);
+        }
+        let is_news =
+            self.learnt.len() < MAX_LEARNT_ISSUERS && Arc::make_mut(&mut plan.issuers).learn(wanted.issuer.clone());
+        if !is_news {
+            return false;
+        }
+        debug!(issuers = plan.issuers.len(), "a CA was learnt from a path that leads to an anchor");
+        self.learnt.push(wanted.issuer);
+        // Its CRLs may be here already, unread for want of its key.
+        let mut preparing = Preparing::new(RevocationIndex::clone(&self.lists.load()), now);
+        preparing.read_cache(plan);
+        let mut taking = preparing.taking;
+        for position in 0..plan.sources.len() {
+            let source = &mut plan.sources[position];
+            if !source.has_unknown_issuer {
+                continue;
+            }
+            match source.origin {
+                Origin::Path(_) => plan.read_again(position, &mut taking, now),
+                // One that is being asked is asked again soon, for it fails.
+                _ => source.next_attempt = source.next_attempt.map(|_| now),
+            }
+        }
+        self.use_taken(taking, now)
+    }
+}
+
+/// One fetch with all that it needs.
+struct Fetch {
+    url: crate::config::CrlUrl,
+    place: Arc<str>,
+    validators: Validators,
+    issuers: Arc<crate::x509::CrlIssuers>,
+    lists: Arc<RevocationLists>,
+    now: SystemTime,
+}
+
+impl Fetch {
+    async fn run(self, fetcher: Fetcher) -> Result<Outcome, String> {
+        match fetcher.get(&self.url, &self.validators).await {
+            Err(error) => Err(error.to_string()),
+            Ok(Answer::NotModified { freshness }) => Ok(Outcome::NotModified { freshness }),
+            Ok(Answer::Body { bytes, validators, freshness }) => {
+                // A large CRL takes a while to verify, and what a hostile one might do to the reader stays there.
+                let reading = tokio::task::spawn_blocking(move || {
+                    let held = RevocationIndex::clone(&self.lists.load());
+                    Reading::of_bytes(bytes, &self.place, &self.issuers, &held, self.now)
+                });
+                let reading = reading.await.map_err(|_| "cannot be read: the reader failed".to_owned())?;
+                Ok(Outcome::Read { reading, validators, freshness })
+            }
+        }
+    }
+}

@@ -46,10 +46,14 @@ fn caller(id: &str) -> PeerIdentity {
 
 fn allowed(bencher: Bencher, policy: &Policy) {
     let peer = caller("spiffe://fleamarket.internal/ns/0000/service");
-    bencher.bench(|| black_box(policy).authorize(AccessRequest { peer: black_box(&peer) }).expect("allowed"));
+    bencher.bench(|| {
+        black_box(policy).authorize(AccessRequest { peer: black_box(&peer), is_withdrawn: false }).expect("allowed")
+    });
 }
 
 fn denied(bencher: Bencher, policy: &Policy) {
     let peer = caller("spiffe://fleamarket.internal/ns/none/service");
-    bencher.bench(|| black_box(policy).authorize(AccessRequest { peer: black_box(&peer) }).expect_err("denied"));
+    bencher.bench(|| {
+        black_box(policy).authorize(AccessRequest { peer: black_box(&peer), is_withdrawn: false }).expect_err("denied")
+    });
 }

@@ -154,7 +154,10 @@ impl App {
                 }
                 event = self.revocation.event() => self.take_revocation_event(event),
                 () = files.changed() => self.reload(&mut files, "a file changed"),
-                _ = signals.hangup.recv() => self.reload(&mut files, "SIGHUP"),
+                _ = signals.hangup.recv() => {
+                    self.reload(&mut files, "SIGHUP");
+                    self.revocation.ask_now(SystemTime::now());
+                }
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
             }

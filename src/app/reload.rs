@@ -79,12 +79,16 @@ impl App {
         let prepared = self.listeners.prepare(&making, &mut bound)?;
         // From here on nothing can fail.
         // At no time is a certificate looked up where its CRL is not yet there, or is there no more.
-        let (before, after) =
-            if config.revocation.is_some() { (Some(revocation), None) } else { (None, Some(revocation)) };
-        before.into_iter().for_each(|revocation| self.revocation.install(revocation));
+        let is_checked = config.revocation.is_some();
+        let mut revocation = Some(revocation);
+        if let Some(revocation) = revocation.take_if(|_| is_checked) {
+            self.revocation.install(revocation);
+        }
         self.listeners.install(prepared, &making);
         self.trust.store(Arc::clone(material));
-        after.into_iter().for_each(|revocation| self.revocation.install(revocation));
+        if let Some(revocation) = revocation {
+            self.revocation.install(revocation);
+        }
         self.install_admin(&config, admin);
         self.refusals.set_trusted_anchors(&material.anchors);
         if config.runtime != self.config.runtime

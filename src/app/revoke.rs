@@ -48,9 +48,10 @@ impl App {
         if self.own_alarm.as_ref() == alarm {
             return;
         }
-        match alarm {
-            Some(alarm) => error!(reason = alarm.label, "{}", alarm.message),
-            None => info!("the CRLs find our own certificate good again"),
+        if let Some(alarm) = alarm {
+            error!(reason = alarm.label, "{}", alarm.message);
+        } else {
+            info!("the CRLs find our own certificate good again");
         }
         self.own_alarm = alarm.cloned();
     }
@@ -121,7 +122,11 @@ impl App {
             }
         }
         let rules = self.listeners.rules(&live.listener).filter(|_| live.direction == Direction::Inbound)?;
-        rules.policy.authorize(AccessRequest { peer: &peer.identity }).err().map(|_| EndReason::NoLongerAllowed)
+        rules
+            .policy
+            .authorize(AccessRequest { peer: &peer.identity, is_withdrawn: false })
+            .err()
+            .map(|_| EndReason::NoLongerAllowed)
     }
 
     /// Whether a listener still expects the server that a connection goes to. One that is gone expects what it did.

@@ -21,6 +21,8 @@ pub struct Policy {
 pub struct AccessRequest<'a> {
     /// Who asks.
     pub peer: &'a PeerIdentity,
+    /// Its certificate was revoked since its handshake, or whether it was is no longer known.
+    pub is_withdrawn: bool,
 }
 
 /// The right to forward one connection or request. It can only be had from [`Policy::authorize`] or, for what the local
@@ -41,6 +43,8 @@ pub struct Denial {
 /// Which rule denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rule {
+    /// The peer's certificate was withdrawn since its handshake.
+    CertificateWithdrawn,
     /// The allow list is empty, so nobody may call.
     NobodyAllowed,
     /// The peer is on the allow list under no name that it proved.
@@ -67,10 +71,11 @@ impl Policy {
     /// # Errors
     /// The rule that denies.
     pub fn authorize(&self, request: AccessRequest<'_>) -> Result<Permit, Denial> {
-        if self.is_listed(request.peer) {
+        if self.is_listed(request.peer) && !request.is_withdrawn {
             return Ok(Permit(()));
         }
         let rule = match request.peer {
+            _ if request.is_withdrawn => Rule::CertificateWithdrawn,
             _ if self.exact.is_empty() && self.patterns.is_empty() => Rule::NobodyAllowed,
             PeerIdentity::Anonymous => Rule::AnonymousNotAllowed,
             PeerIdentity::Authenticated(_) => Rule::NotOnAllowList,
@@ -101,6 +106,7 @@ impl Rule {
     /// A short fixed name for metrics and logs.
     pub fn label(self) -> &'static str {
         match self {
+            Self::CertificateWithdrawn => "certificate_withdrawn",
             Self::NobodyAllowed => "nobody_allowed",
             Self::NotOnAllowList => "not_on_allow_list",
             Self::AnonymousNotAllowed => "anonymous_not_allowed",
@@ -110,6 +116,7 @@ impl Rule {
     /// What the reader can do about it.
     pub fn hint(self) -> &'static str {
         match self {
+            Self::CertificateWithdrawn => "the peer's CA revoked it, or its CRL has expired; the log tells which",
             Self::NobodyAllowed => "the listener's allow list is empty; add the identities that may call",
             Self::NotOnAllowList => "add this identity to the listener's allow list if it should call",
             Self::AnonymousNotAllowed => "give the caller a certificate, or add \"anonymous\" to the allow list",
@@ -120,6 +127,9 @@ impl Rule {
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.rule {
+            Rule::CertificateWithdrawn => {
+                write!(f, "the certificate of {} was withdrawn since its handshake", self.peer)
+            }
             Rule::NobodyAllowed => write!(f, "{} is refused because the allow list is empty", self.peer),
             Rule::NotOnAllowList => write!(f, "{} is not on the allow list", self.peer),
             Rule::AnonymousNotAllowed => f.write_str("a caller without a certificate is not on the allow list"),
@@ -137,7 +147,7 @@ mod tests {
     }
 
     fn rule(policy: &Policy, peer: &PeerIdentity) -> Option<Rule> {
-        policy.authorize(AccessRequest { peer }).err().map(|denial| denial.rule)
+        policy.authorize(AccessRequest { peer, is_withdrawn: false }).err().map(|denial| denial.rule)
     }
 
     fn spiffe(id: &str) -> PeerIdentity {

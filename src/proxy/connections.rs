@@ -239,6 +239,12 @@ impl Live {
         self.reason.get().copied()
     }
 
+    /// Whether it drains because its peer's certificate was withdrawn: nothing new is permitted on it.
+    pub fn is_withdrawn(&self) -> bool {
+        self.phase() != Phase::Open
+            && matches!(self.reason(), Some(EndReason::CertificateRevoked | EndReason::RevocationUnknown))
+    }
+
     /// How old it is.
     pub fn age(&self) -> Duration {
         self.opened.elapsed()

@@ -123,7 +123,9 @@ impl Inbound {
     /// Judges one request by the rules as they are now.
     fn route(&self, caller: &Caller) -> Route {
         let rules = self.rules.load_full();
-        let permit = rules.policy.authorize(AccessRequest { peer: &caller.peer().identity });
+        let permit = rules
+            .policy
+            .authorize(AccessRequest { peer: &caller.peer().identity, is_withdrawn: caller.live.is_withdrawn() });
         if permit.is_ok() {
             caller.live.note_permitted();
         }
@@ -143,7 +145,7 @@ impl Inbound {
         let live = registration.live();
         let rules = self.rules.load_full();
         let peer = Arc::clone(live.peer.as_ref().expect("an inbound connection has a peer"));
-        let permit = match rules.policy.authorize(AccessRequest { peer: &peer.identity }) {
+        let permit = match rules.policy.authorize(AccessRequest { peer: &peer.identity, is_withdrawn: false }) {
             Ok(permit) => permit,
             Err(denial) => {
                 self.context.refuse_by_policy(&live.peer_address.to_string(), &peer, &denial);

@@ -19,6 +19,10 @@ pub enum Freshness {
 impl Freshness {
     /// `next_update` is the CRL's, `refresh_at` when its successor is to be looked for.
     pub fn judge(next_update: SystemTime, refresh_at: Option<SystemTime>, grace: Duration, now: SystemTime) -> Self {
+        // Dates have whole seconds, and a certificate is judged by them: both agree at every moment.
+        let now = now
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(now, |since| SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs()));
         // A grace that reaches beyond the clock's range never ends.
         if next_update.checked_add(grace).is_some_and(|end| now > end) {
             Self::Expired

@@ -205,6 +205,16 @@ impl Engine {
         changed || has_expired
     }
 
+    /// Asks every address now, whenever its time would have come.
+    pub fn ask_now(&mut self, now: SystemTime) {
+        let sources = self.plan.iter_mut().flat_map(|plan| &mut plan.sources);
+        for source in sources.filter(|source| source.origin.url().is_some()) {
+            // One that is being asked has no time.
+            source.next_attempt = source.next_attempt.map(|_| now);
+        }
+        self.ask(now);
+    }
+
     /// The addresses that have not been asked to the end yet: `mantlet crl fetch` waits for them.
     pub fn is_waiting(&self) -> bool {
         self.in_flight > 0
@@ -226,7 +236,8 @@ impl Engine {
             };
             key(one).cmp(&key(other))
         });
-        let own = OwnAlarm::judge(material, now);
+        // What is being fetched for the first time is not missing yet.
+        let own = OwnAlarm::judge(material, now).filter(|alarm| alarm.label == "revoked" || !self.is_waiting());
         RevocationStatus { crls, sources: plan.sources.iter().map(Source::status).collect(), own }
     }
 
@@ -298,7 +309,9 @@ impl Engine {
             self.lists.store(index);
         }
         plan.keep(keep);
-        freshest.iter().for_each(|url| plan.learn_point(url, now));
+        for url in &freshest {
+            plan.learn_point(url, now);
+        }
         changed
     }
 

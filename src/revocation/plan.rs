@@ -133,7 +133,9 @@ impl Plan {
     /// Keeps CRLs for the next start.
     pub(super) fn keep(&self, crls: Vec<(Arc<VerifiedCrl>, Vec<u8>)>) {
         if let Some(cache) = &self.cache {
-            crls.into_iter().for_each(|(crl, der)| cache.keep(&crl, der));
+            for (crl, der) in crls {
+                cache.keep(&crl, der);
+            }
         }
     }
 

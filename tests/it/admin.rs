@@ -337,7 +337,12 @@ fn metrics_are_openmetrics_with_expiry_crl_reload_build_and_process_figures() {
     let value = |series: &str| admin.metric(series).unwrap_or_else(|| panic!("no {series} in\n{}", response.body));
     let own = "mantlet_certificate_expiry_timestamp_seconds{kind=\"own\",subject=\"CN=ads\",serial=\"07\"}";
     assert_eq!(value(own), "4000000000.0");
-    assert_eq!(value("mantlet_crl_next_update_timestamp_seconds{issuer=\"CN=ca\",scope=\"all certificates\",kind=\"complete\"}"), "4000000000.0");
+    assert_eq!(
+        value(
+            "mantlet_crl_next_update_timestamp_seconds{issuer=\"CN=ca\",scope=\"all certificates\",kind=\"complete\"}"
+        ),
+        "4000000000.0"
+    );
     assert_eq!(value("mantlet_crl_entries"), "3.0");
     assert_eq!(value("mantlet_live_connections{direction=\"inbound\"}"), "1.0");
     assert_eq!(value("mantlet_live_connections{direction=\"outbound\"}"), "2.0");

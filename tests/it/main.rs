@@ -19,6 +19,7 @@ mod limits;
 mod load;
 mod proxy_protocol;
 mod reload;
+mod revocation;
 mod security;
 mod shutdown;
 mod smuggling;

@@ -106,7 +106,7 @@ pub(super) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn sources(args: &Args) -> MaterialSources {
-    let revocation = (!args.crl.is_empty()).then(|| RevocationPolicy {
+    let revocation = (!args.crl.is_empty()).then_some(RevocationPolicy {
         grace: Duration::ZERO,
         on_stale: OnUnknown::Deny,
         on_missing: OnUnknown::Deny,

@@ -186,7 +186,7 @@ impl<'a> Entry<'a> {
                 self.reason = Some(*code);
             }
             INVALIDITY_DATE => {
-                self.invalid_since = Some(GeneralizedTime::decode(&mut value)?.to_unix_duration().as_secs())
+                self.invalid_since = Some(GeneralizedTime::decode(&mut value)?.to_unix_duration().as_secs());
             }
             CERTIFICATE_ISSUER => return Err(CrlError::Indirect),
             other if extension.is_critical => return Err(CrlError::critical(other)),

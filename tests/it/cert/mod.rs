@@ -5,3 +5,5 @@ mod loading;
 mod pki;
 mod refusals;
 mod revocation;
+
+pub(crate) use pki::{Ca, Leaf, now};

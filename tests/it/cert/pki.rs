@@ -18,21 +18,21 @@ use rustls_pki_types::CertificateDer;
 use tempfile::TempDir;
 
 /// 2030-01-01T00:00:00Z
-pub(super) fn now() -> SystemTime {
+pub(crate) fn now() -> SystemTime {
     date_time_ymd(2030, 1, 1).into()
 }
 
 /// A CA with its key.
-pub(super) struct Ca {
-    pub(super) params: CertificateParams,
-    pub(super) key: KeyPair,
-    pub(super) cert: Certificate,
+pub(crate) struct Ca {
+    pub(crate) params: CertificateParams,
+    pub(crate) key: KeyPair,
+    pub(crate) cert: Certificate,
 }
 
 /// An end entity with its key.
-pub(super) struct Leaf {
-    pub(super) key: KeyPair,
-    pub(super) cert: Certificate,
+pub(crate) struct Leaf {
+    pub(crate) key: KeyPair,
+    pub(crate) cert: Certificate,
 }
 
 fn params(name: &str) -> CertificateParams {
@@ -45,66 +45,66 @@ fn params(name: &str) -> CertificateParams {
     params
 }
 
-pub(super) fn ca_params(name: &str) -> CertificateParams {
+pub(crate) fn ca_params(name: &str) -> CertificateParams {
     let mut params = params(name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params
 }
 
-pub(super) fn spiffe(id: &str) -> SanType {
+pub(crate) fn spiffe(id: &str) -> SanType {
     SanType::URI(id.try_into().expect("IA5"))
 }
 
-pub(super) fn dns(name: &str) -> SanType {
+pub(crate) fn dns(name: &str) -> SanType {
     SanType::DnsName(name.try_into().expect("IA5"))
 }
 
 impl Ca {
-    pub(super) fn root(name: &str) -> Self {
+    pub(crate) fn root(name: &str) -> Self {
         Self::root_with(name, |_| {})
     }
 
-    pub(super) fn root_with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+    pub(crate) fn root_with(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         Self::self_signed(name, KeyPair::generate().expect("key"), change)
     }
 
-    pub(super) fn self_signed(name: &str, key: KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Self {
+    pub(crate) fn self_signed(name: &str, key: KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = ca_params(name);
         change(&mut params);
         let cert = params.self_signed(&key).expect("signed");
         Self { params, key, cert }
     }
 
-    pub(super) fn issuer(&self) -> Issuer<'_, &KeyPair> {
+    pub(crate) fn issuer(&self) -> Issuer<'_, &KeyPair> {
         Issuer::from_params(&self.params, &self.key)
     }
 
-    pub(super) fn sub(&self, name: &str) -> Self {
+    pub(crate) fn sub(&self, name: &str) -> Self {
         self.sub_with(name, |_| {})
     }
 
-    pub(super) fn sub_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
+    pub(crate) fn sub_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         self.certify(name, KeyPair::generate().expect("key"), change)
     }
 
     /// The same name and key may be certified by several CAs.
-    pub(super) fn certify(&self, name: &str, key: KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Self {
+    pub(crate) fn certify(&self, name: &str, key: KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let mut params = ca_params(name);
         change(&mut params);
         let cert = params.signed_by(&key, &self.issuer()).expect("signed");
         Self { params, key, cert }
     }
 
-    pub(super) fn leaf(&self, name: &str) -> Leaf {
+    pub(crate) fn leaf(&self, name: &str) -> Leaf {
         self.leaf_with(name, |_| {})
     }
 
-    pub(super) fn leaf_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
+    pub(crate) fn leaf_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
         self.leaf_of(KeyPair::generate().expect("key"), name, change)
     }
 
-    pub(super) fn leaf_of(&self, key: KeyPair, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
+    pub(crate) fn leaf_of(&self, key: KeyPair, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Leaf {
         let mut params = params(name);
         params.subject_alt_names = vec![spiffe(&format!("spiffe://fm/{name}"))];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -115,11 +115,11 @@ impl Ca {
     }
 
     /// Valid from one day before [`now`] to one day after it.
-    pub(super) fn crl(&self, serials: &[&[u8]]) -> CertificateRevocationList {
+    pub(crate) fn crl(&self, serials: &[&[u8]]) -> CertificateRevocationList {
         self.crl_with(serials, |_| {})
     }
 
-    pub(super) fn crl_with(
+    pub(crate) fn crl_with(
         &self,
         serials: &[&[u8]],
         change: impl FnOnce(&mut CertificateRevocationListParams),
@@ -130,7 +130,7 @@ impl Ca {
     }
 }
 
-pub(super) fn crl_params(serials: &[&[u8]]) -> CertificateRevocationListParams {
+pub(crate) fn crl_params(serials: &[&[u8]]) -> CertificateRevocationListParams {
     CertificateRevocationListParams {
         this_update: date_time_ymd(2029, 12, 31),
         next_update: date_time_ymd(2030, 1, 2),
@@ -141,7 +141,7 @@ pub(super) fn crl_params(serials: &[&[u8]]) -> CertificateRevocationListParams {
     }
 }
 
-pub(super) fn revoked(serial: &[u8]) -> RevokedCertParams {
+pub(crate) fn revoked(serial: &[u8]) -> RevokedCertParams {
     RevokedCertParams {
         serial_number: SerialNumber::from_slice(serial),
         revocation_time: date_time_ymd(2029, 6, 1),
@@ -151,14 +151,14 @@ pub(super) fn revoked(serial: &[u8]) -> RevokedCertParams {
 }
 
 /// A folder of files that trust material is loaded from.
-pub(super) struct Folder {
+pub(crate) struct Folder {
     dir: TempDir,
-    pub(super) sources: MaterialSources,
+    pub(crate) sources: MaterialSources,
     revocation: Option<Revocation>,
 }
 
 impl Folder {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let sources = MaterialSources {
             certificate: None,
             private_key: None,
@@ -171,7 +171,7 @@ impl Folder {
     }
 
     /// With the given anchors in one file.
-    pub(super) fn trusting(anchors: &[&Certificate]) -> Self {
+    pub(crate) fn trusting(anchors: &[&Certificate]) -> Self {
         let mut folder = Self::new();
         let text: String = anchors.iter().map(|anchor| anchor.pem()).collect();
         let path = folder.write("anchors.pem", &text);
@@ -179,30 +179,30 @@ impl Folder {
         folder
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    pub(super) fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
         let path = self.dir.path().join(name);
         fs::write(&path, contents).expect("written");
         path
     }
 
-    pub(super) fn write_key(&self, name: &str, contents: &str) -> PathBuf {
+    pub(crate) fn write_key(&self, name: &str, contents: &str) -> PathBuf {
         use std::os::unix::fs::PermissionsExt;
         let path = self.write(name, contents);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("mode");
         path
     }
 
-    pub(super) fn own(&mut self, leaf: &Leaf, issuers: &[&Certificate]) {
+    pub(crate) fn own(&mut self, leaf: &Leaf, issuers: &[&Certificate]) {
         let chain: String = std::iter::once(&leaf.cert).chain(issuers.iter().copied()).map(Certificate::pem).collect();
         self.sources.certificate = Some(self.write("own.pem", chain));
         self.sources.private_key = Some(self.write_key("own.key", &leaf.key.serialize_pem()));
     }
 
-    pub(super) fn intermediates(mut self, intermediates: &[&Certificate]) -> Self {
+    pub(crate) fn intermediates(mut self, intermediates: &[&Certificate]) -> Self {
         let text: String = intermediates.iter().map(|intermediate| intermediate.pem()).collect();
         let path = self.write("intermediates.pem", &text);
         self.sources.intermediates.push(path);
@@ -210,7 +210,7 @@ impl Folder {
     }
 
     /// Each CRL in a file of its own; deny all that is unknown.
-    pub(super) fn revoking(mut self, crls: &[&CertificateRevocationList]) -> Self {
+    pub(crate) fn revoking(mut self, crls: &[&CertificateRevocationList]) -> Self {
         let write = |(index, crl): (usize, &&CertificateRevocationList)| {
             self.write(&format!("{index}.crl"), crl.pem().expect("PEM"))
         };
@@ -219,17 +219,17 @@ impl Folder {
         self
     }
 
-    pub(super) fn revocation(&mut self) -> &mut Revocation {
+    pub(crate) fn revocation(&mut self) -> &mut Revocation {
         self.revocation.as_mut().expect("revoking")
     }
 
     /// In place of the files so far.
-    pub(super) fn revoking_files(&mut self, files: impl IntoIterator<Item = PathBuf>) {
+    pub(crate) fn revoking_files(&mut self, files: impl IntoIterator<Item = PathBuf>) {
         self.revocation().sources = Revocation::of(files.into_iter().map(CrlSource::Path)).sources;
     }
 
     /// As a start does it: the certificates, then the CRLs, then what these say of our own certificate.
-    pub(super) fn load(&self) -> Result<(TrustMaterial, Vec<MaterialProblem>), Vec<MaterialProblem>> {
+    pub(crate) fn load(&self) -> Result<(TrustMaterial, Vec<MaterialProblem>), Vec<MaterialProblem>> {
         let sources = MaterialSources { revocation: self.revocation.as_ref().map(Into::into), ..self.sources.clone() };
         let (mut engine, lists) = Engine::new();
         let (material, mut problems) =
@@ -247,13 +247,13 @@ impl Folder {
     }
 
     #[track_caller]
-    pub(super) fn material(&self) -> TrustMaterial {
+    pub(crate) fn material(&self) -> TrustMaterial {
         self.load().expect("usable").0
     }
 
     /// The message of the one fatal problem.
     #[track_caller]
-    pub(super) fn fatal(&self) -> String {
+    pub(crate) fn fatal(&self) -> String {
         let problems = self.load().expect_err("a fatal problem");
         let fatal: Vec<_> = problems.iter().filter(|problem| problem.fatal).collect();
         assert_eq!(fatal.len(), 1, "{problems:#?}");
@@ -263,12 +263,12 @@ impl Folder {
 }
 
 /// The CRLs in use.
-pub(super) fn crls(material: &TrustMaterial) -> Vec<CrlInfo> {
+pub(crate) fn crls(material: &TrustMaterial) -> Vec<CrlInfo> {
     material.lists().load().crls().map(|crl| crl.info.clone()).collect()
 }
 
 /// The verdict on a client's chain.
-pub(super) fn verdict(
+pub(crate) fn verdict(
     material: &TrustMaterial,
     end_entity: &Certificate,
     presented: &[&Certificate],
@@ -276,7 +276,7 @@ pub(super) fn verdict(
     verdict_at(material, end_entity, presented, Usage::Client, now())
 }
 
-pub(super) fn verdict_at(
+pub(crate) fn verdict_at(
     material: &TrustMaterial,
     end_entity: &Certificate,
     presented: &[&Certificate],
@@ -289,7 +289,7 @@ pub(super) fn verdict_at(
 
 /// The label and the sentence of a refusal.
 #[track_caller]
-pub(super) fn refused(verdict: Result<VerifiedPath, RefusalReason>) -> (&'static str, String) {
+pub(crate) fn refused(verdict: Result<VerifiedPath, RefusalReason>) -> (&'static str, String) {
     let reason = verdict.expect_err("refused");
     assert!(!reason.hint().is_empty());
     (reason.label(), reason.to_string())

@@ -85,25 +85,34 @@ impl Pki {
 
     /// A CRL of our CA with `count` more serial numbers; made once.
     pub(crate) fn large_crl(&self, count: u32) -> anyhow::Result<PathBuf> {
-        let file = self.authority.join(format!("ca-{count}.crl"));
+        // Sixteen bytes each, as those of real certificates, in no order.
+        let more = (1..=count).map(|number| spread(number).to_be_bytes().to_vec());
+        self.sign_crl(&format!("ca-{count}.crl"), 1_000, self.revoked_serials.iter().cloned().chain(more))
+    }
+
+    /// A CRL of our CA that lists nobody, older than all others; made once.
+    pub(crate) fn empty_crl(&self) -> anyhow::Result<PathBuf> {
+        self.sign_crl("ca-empty.crl", 0, std::iter::empty())
+    }
+
+    fn sign_crl(&self, name: &str, number: u64, serials: impl Iterator<Item = Vec<u8>>) -> anyhow::Result<PathBuf> {
+        let file = self.authority.join(name);
         if file.exists() {
             return Ok(file);
         }
         let key = KeyPair::from_pem(&read(&self.authority.join("authority/root.key"))?)?;
         let issuer = Issuer::from_ca_cert_pem(&read(&self.anchor)?, key)?;
         let now = OffsetDateTime::now_utc();
-        // Sixteen bytes each, as those of real certificates, in no order.
-        let more = (1..=count).map(|number| spread(number).to_be_bytes().to_vec());
-        let revoked_certs = self.revoked_serials.iter().cloned().chain(more).map(|serial| RevokedCertParams {
+        let revoked_certs = serials.map(|serial| RevokedCertParams {
             serial_number: SerialNumber::from(serial),
             revocation_time: now,
             reason_code: None,
             invalidity_date: None,
         });
         let crl = CertificateRevocationListParams {
-            this_update: now - Duration::minutes(1),
+            this_update: now - Duration::minutes(if number == 0 { 60 } else { 1 }),
             next_update: now + Duration::days(7),
-            crl_number: SerialNumber::from(1_000_u64),
+            crl_number: SerialNumber::from(number),
             issuing_distribution_point: None,
             revoked_certs: revoked_certs.collect(),
             key_identifier_method: KeyIdMethod::Sha256,

@@ -55,6 +55,11 @@ impl Process {
         Ok(())
     }
 
+    /// Asks the leader to read everything again.
+    pub(crate) fn hang_up(&self) {
+        kill_process_group(self.group, Signal::HUP).ok();
+    }
+
     /// Ends the group and waits until its leader is gone.
     pub(crate) async fn stop(mut self) {
         self.end();

@@ -3,10 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use futures_util::future::poll_fn;
+use futures_util::future::{join_all, poll_fn};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::io::{AsyncRead as _, BufStream, ReadBuf};
 use tokio::time::timeout;
@@ -44,6 +44,18 @@ impl Held {
             Ok(())
         });
         stream::iter(requests).buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    /// Waits until all of them were closed by the other side; when the last one was.
+    pub(crate) async fn until_closed(&mut self) -> anyhow::Result<Instant> {
+        let closing = self.0.iter_mut().map(|connection| async {
+            let closed =
+                poll_fn(|context| if is_closed(connection, context) { Poll::Ready(()) } else { Poll::Pending });
+            timeout(DEADLINE, closed).await.context("a connection was not closed within 20 s")?;
+            anyhow::Ok(Instant::now())
+        });
+        let ends: Vec<Instant> = join_all(closing).await.into_iter().collect::<anyhow::Result<_>>()?;
+        ends.into_iter().max().context("there is no connection")
     }
 
     /// Fails where any of them was closed by the other side.

@@ -5,7 +5,7 @@ use crate::load::transfer::Way;
 use crate::load::wrk::Wrk;
 
 /// Every scenario, in the order of the run and of the report.
-pub(crate) const SCENARIOS: [Scenario; 14] = [
+pub(crate) const SCENARIOS: [Scenario; 17] = [
     scenario(
         "h1_rps",
         "wrk on 64 keep-alive connections, answers of 128 bytes",
@@ -73,14 +73,16 @@ pub(crate) const SCENARIOS: [Scenario; 14] = [
         SCALING,
         Kind::Scaling,
     ),
-    Scenario {
-        name: "crl_100k",
-        what: "handshake with a CRL of 100,000 serial numbers",
-        main: "CPU-ms each",
-        columns: CRL,
-        kind: Kind::Crl,
-        on_demand: true,
-    },
+    scenario(
+        "revoke_to_cut",
+        "900 connections and 100 of a peer that a CRL revokes, which mantlet fetches: until the last of these is closed",
+        "ms after the CRL was served",
+        CUT,
+        Kind::RevokeToCut,
+    ),
+    crl("crl_1k", "handshake with a CRL of 1,000 serial numbers", 1_000),
+    crl("crl_100k", "handshake with a CRL of 100,000 serial numbers", 100_000),
+    crl("crl_1m", "handshake with a CRL of 1,000,000 serial numbers", 1_000_000),
 ];
 
 const CPU_PER_REQUESTS: &str = "CPU-s per 100k requests";
@@ -97,6 +99,10 @@ const fn scenario(
     kind: Kind,
 ) -> Scenario {
     Scenario { name, what, main, columns, kind, on_demand: false }
+}
+
+const fn crl(name: &'static str, what: &'static str, serials: u32) -> Scenario {
+    Scenario { on_demand: true, ..scenario(name, what, "CPU-ms each", CRL, Kind::Crl(serials)) }
 }
 
 const fn column(figure: &'static str, heading: &'static str, decimals: usize) -> Column {
@@ -174,6 +180,8 @@ const CRL: &[Column] = &[
     column("first_ms", "first handshake ms after the start", 0),
     column("resident_mib", "resident MiB", 0),
 ];
+
+const CUT: &[Column] = &[column("cut_ms", "ms, median of five", 1), column("slowest_ms", "the slowest of them", 1)];
 
 const SCALING: &[Column] = &[
     column("cpu", "CPU-s per 100k", 2),

@@ -11,10 +11,11 @@ use crate::figures::Figures;
 use crate::load::connections::Held;
 use crate::load::tls::Client;
 
-const SERIALS: u32 = 100_000;
+/// How many listeners share a CRL in the last row.
+pub(super) const LISTENERS: usize = 50;
 
-pub(super) async fn measure(bench: &Bench, mut plan: Plan<'_>) -> anyhow::Result<Figures> {
-    plan.crl = bench.pki.large_crl(SERIALS)?;
+pub(super) async fn measure(bench: &Bench, mut plan: Plan<'_>, serials: u32) -> anyhow::Result<Figures> {
+    plan.crl = bench.pki.large_crl(serials)?;
     let start = Instant::now();
     let proxy = plan.start_inbound(bench).await?;
     let first = start.elapsed().as_secs_f64() * 1e3;

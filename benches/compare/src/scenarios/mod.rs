@@ -10,6 +10,7 @@ mod handshake;
 mod idle;
 mod latency;
 mod requests;
+mod revocation;
 mod scaling;
 
 use std::net::SocketAddr;
@@ -63,7 +64,9 @@ enum Kind {
     Idle,
     BaseMemory,
     Burst,
-    Crl,
+    /// With so many serial numbers.
+    Crl(u32),
+    RevokeToCut,
     Scaling,
 }
 
@@ -91,13 +94,18 @@ impl Scenario {
         let takes_part = |peer: &&&'static Peer| match self.kind {
             Kind::Requests { workers, .. } => workers.is_none() || peer.product.knows_workers(),
             Kind::Latency | Kind::Bulk(_) => true,
-            Kind::Scaling => peer.name == "mantlet",
-            Kind::Crl => peer.product.knows_crls() && !peer.differs_in_hop_alone(),
+            Kind::Scaling | Kind::RevokeToCut => peer.name == "mantlet",
+            Kind::Crl(_) => peer.product.knows_crls() && !peer.differs_in_hop_alone(),
             Kind::Calls | Kind::Handshake | Kind::Idle | Kind::BaseMemory | Kind::Burst => !peer.differs_in_hop_alone(),
         };
         let taking_part = peers.iter().filter(takes_part);
         if matches!(self.kind, Kind::Scaling) {
             return taking_part.flat_map(|peer| scaling::subjects(peer, effort.scale)).collect();
+        }
+        if matches!(self.kind, Kind::Crl(_)) {
+            let all_listeners = taking_part.clone().filter(|peer| peer.name == "mantlet");
+            let scaled = all_listeners.map(|peer| Subject::Scaled(peer, Scale::Listeners(crl::LISTENERS)));
+            return taking_part.map(|peer| Subject::Peer(peer)).chain(scaled).collect();
         }
         let direct = self.has_direct().then_some(Subject::Direct);
         direct.into_iter().chain(taking_part.map(|peer| Subject::Peer(peer))).collect()
@@ -121,7 +129,8 @@ impl Scenario {
             Kind::Idle => idle::measure(bench, subject.plan(bench)?).await,
             Kind::BaseMemory => base_memory::measure(bench, subject.plan(bench)?).await,
             Kind::Burst => burst::measure(bench, subject.plan(bench)?).await,
-            Kind::Crl => crl::measure(bench, subject.plan(bench)?).await,
+            Kind::Crl(serials) => crl::measure(bench, subject.plan(bench)?, serials).await,
+            Kind::RevokeToCut => revocation::measure(bench, subject.plan(bench)?).await,
             Kind::Scaling => scaling::measure(bench, subject.plan(bench)?).await,
         }
     }

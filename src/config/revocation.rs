@@ -160,6 +160,10 @@ impl FromStr for CrlUrl {
             return Err(CrlUrlError::TooLong { octets: text.len() });
         }
         let malformed = |detail: String| CrlUrlError::Malformed { text: text.to_owned(), detail };
+        // The URL standard would take the path for the host.
+        if text.split_once("://").is_some_and(|(_, rest)| rest.starts_with('/')) {
+            return Err(malformed("empty host".to_owned()));
+        }
         let mut url = Url::parse(text).map_err(|error| malformed(error.to_string()))?;
         let host = url.host_str().unwrap_or_default().to_owned();
         if !url.username().is_empty() || url.password().is_some() {
@@ -229,7 +233,7 @@ pub(super) fn read(t: &mut TableReader<'_, '_, '_>) -> Option<Revocation> {
     let fetches =
         distribution_points || sources.iter().flatten().any(|source| matches!(source.value, CrlSource::Url(_)));
     if fetches && cache_dir.is_none() {
-        let message = "[revocation] has no cache_dir: after a restart nobody is let in until a CRL was fetched";
+        let message = "[revocation] has no cache_dir: what was fetched does not outlive a restart";
         t.warn(t.header(), message.to_owned(), "set cache_dir = \"/var/lib/mantlet/crl\"");
     }
     let max_age = t.duration("max_age", MAX_AGES.0..=MAX_AGES.1).unwrap_or(MAX_AGE);

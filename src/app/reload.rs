@@ -16,6 +16,7 @@ use crate::x509::{self, TrustMaterial};
 
 use super::files::WatchedFiles;
 use super::listeners::{Bound, Making};
+use super::revoke::Change;
 use super::{App, AppError, Loaded, RunningAdmin, load, warn_of};
 
 impl App {
@@ -100,7 +101,7 @@ impl App {
         self.config = config;
         self.revocation.tick(SystemTime::now());
         self.show();
-        self.judge_live_connections();
+        self.judge_live_connections(Change::Everything);
         Ok(())
     }
 

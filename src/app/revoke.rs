@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -13,26 +14,38 @@ use crate::policy::AccessRequest;
 use crate::proxy::Direction;
 use crate::proxy::connections::{EndReason, Live, Phase};
 use crate::revocation::{Event, OwnAlarm};
-use crate::x509::{Refusal, RefusalReason, Usage, VerifiedPath};
+use crate::x509::{Refusal, RefusalReason, TrustMaterial, Usage, VerifiedPath};
 
 use super::App;
 
-/// The verdicts on end-entity certificates, by fingerprint and listener.
-type Verdicts = HashMap<([u8; 32], Arc<str>), Option<EndReason>>;
+/// The verdicts on presented chains, by keyed hash and listener.
+type Verdicts = HashMap<(u64, Arc<str>), Option<EndReason>>;
+
+/// What has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Anything: configuration, anchors, CRLs.
+    Everything,
+    /// The CRLs, or the time, alone. A connection whose path they still find good needs no further look.
+    Crls,
+}
 
 impl App {
     /// Looks at what the sources of CRLs brought.
     pub(super) fn take_revocation_event(&mut self, event: Event) {
-        if self.revocation.absorb(event, SystemTime::now()) {
-            self.judge_live_connections();
+        let absorbed = self.revocation.absorb(event, SystemTime::now());
+        if absorbed.changed {
+            self.judge_live_connections(Change::Crls);
         }
-        self.show();
+        if absorbed.changed || absorbed.is_news {
+            self.show();
+        }
     }
 
     /// Lets the CRLs age.
     pub(super) fn tick_revocation(&mut self) {
         if self.revocation.tick(SystemTime::now()) {
-            self.judge_live_connections();
+            self.judge_live_connections(Change::Crls);
             self.show();
         }
     }
@@ -59,47 +72,56 @@ impl App {
     /// Judges live connections by the material and the policy as they are now. What a handshake under way lets in compares the
     /// trust that judged it with the trust in use, once it is on the list. Only those that would be refused today are ended: a
     /// revoked peer within `revoked_grace`, at once and in the middle of whatever it carries where there is none.
-    pub(super) fn judge_live_connections(&self) {
+    pub(super) fn judge_live_connections(&self, change: Change) {
         let now = SystemTime::now();
-        let verdicts = RefCell::new(HashMap::new());
+        let (verdicts, ended) = (RefCell::new(Verdicts::new()), RefCell::new(Vec::new()));
+        let hasher = RandomState::new();
         let revoked_grace = self.config.revocation.as_ref().map(|revocation| revocation.revoked_grace);
         let revoked_grace = revoked_grace.unwrap_or_default();
-        let ended = self.connections.end_where(|live| {
-            if live.phase() == Phase::Cut {
+        let trust = self.trust.load();
+        self.connections.end_where(|live| {
+            if live.phase() == Phase::Cut || (change == Change::Crls && is_untouched(live, &trust, now)) {
                 return false;
             }
-            let Some(reason) = self.withdrawn(live, now, &mut verdicts.borrow_mut()) else { return false };
+            let verdicts = &mut verdicts.borrow_mut();
+            let Some(reason) = self.withdrawn(live, &trust, now, verdicts, &hasher) else { return false };
             let ends = match reason {
                 EndReason::CertificateRevoked => live.end_within(revoked_grace, reason),
                 // It may well be good; it finishes what it has begun.
                 EndReason::RevocationUnknown => live.end(Phase::Draining, reason),
                 _ => live.end(Phase::Cut, reason),
             };
-            if !ends {
-                return false;
+            if ends {
+                let peer = live.peer.as_ref().map(|peer| peer.identity.to_string());
+                let (listener, address) = (Arc::clone(&live.listener), live.peer_address.to_string());
+                ended.borrow_mut().push((listener, live.direction, peer, address, reason));
             }
-            let peer = live.peer.as_ref().map(|peer| peer.identity.to_string());
-            warn!(
-                listener = &*live.listener,
-                direction = live.direction.label(),
-                peer,
-                peer.address = %live.peer_address,
-                reason = reason.label(),
-                "connection cut"
-            );
-            true
+            ends
         });
-        if ended > 0 {
-            info!(connections = ended, "live connections were cut because trust or policy changed");
+        // The log may be slow; nobody stays for it.
+        let ended = ended.into_inner();
+        for (listener, direction, peer, address, reason) in &ended {
+            let (listener, direction) = (&**listener, direction.label());
+            warn!(listener, direction, peer, peer.address = address, reason = reason.label(), "connection cut");
+        }
+        if !ended.is_empty() {
+            info!(connections = ended.len(), "live connections were cut because trust or policy changed");
         }
     }
 
-    /// Why the peer of a connection would be refused today. Connections of one peer to one listener share one verdict.
-    fn withdrawn(&self, live: &Live, now: SystemTime, verdicts: &mut Verdicts) -> Option<EndReason> {
+    /// Why the peer of a connection would be refused today. Connections that presented one chain to one listener share one
+    /// verdict.
+    fn withdrawn(
+        &self,
+        live: &Live,
+        trust: &TrustMaterial,
+        now: SystemTime,
+        verdicts: &mut Verdicts,
+        hasher: &RandomState,
+    ) -> Option<EndReason> {
         let peer = live.peer.as_ref()?;
-        let trust = self.trust.load();
-        if let (Some(path), Some((end_entity, presented))) = (&peer.path, peer.chain.split_first()) {
-            let key = (path.end_entity.fingerprint, Arc::clone(&live.listener));
+        if let Some((end_entity, presented)) = peer.chain.split_first() {
+            let key = (hasher.hash_one(&peer.chain), Arc::clone(&live.listener));
             let verdict = *verdicts.entry(key).or_insert_with(|| {
                 let verdict = match live.direction {
                     Direction::Inbound => trust.verify(end_entity, presented, Usage::Client, now),
@@ -122,11 +144,8 @@ impl App {
             }
         }
         let rules = self.listeners.rules(&live.listener).filter(|_| live.direction == Direction::Inbound)?;
-        rules
-            .policy
-            .authorize(AccessRequest { peer: &peer.identity, is_withdrawn: false })
-            .err()
-            .map(|_| EndReason::NoLongerAllowed)
+        let request = AccessRequest { peer: &peer.identity, is_withdrawn: false };
+        rules.policy.authorize(request).err().map(|_| EndReason::NoLongerAllowed)
     }
 
     /// Whether a listener still expects the server that a connection goes to. One that is gone expects what it did.
@@ -141,4 +160,10 @@ impl App {
             None => Ok(path),
         }
     }
+}
+
+/// Whether the CRLs find the path of a connection good as it was verified, so that they change nothing for it.
+fn is_untouched(live: &Live, trust: &TrustMaterial, now: SystemTime) -> bool {
+    let path = live.peer.as_ref().and_then(|peer| peer.path.as_ref());
+    path.is_none_or(|path| trust.is_unrevoked(path, now))
 }

@@ -67,13 +67,13 @@ impl Cache {
 
     /// Keeps a CRL for the next start.
     pub(super) fn keep(&self, crl: &VerifiedCrl, der: Vec<u8>) {
-        let path = self.folder.join(format!("{}.{EXTENSION}", crl.file_stem()));
+        let path = self.folder.join(format!("{}.{EXTENSION}", crl.stem.clone()));
         // The task ends with the cache alone.
         let _ = self.write.send((path, der));
     }
 }
 
-/// `KEY-SCOPE-complete.crl` or `KEY-SCOPE-delta.crl`, as [`VerifiedCrl::file_stem`] makes it.
+/// `KEY-SCOPE-complete.crl` or `KEY-SCOPE-delta.crl`, as [`VerifiedCrl::stem`] makes it.
 fn is_ours(name: &str) -> bool {
     let Some(stem) = name.strip_suffix(".crl") else { return false };
     let parts: Vec<&str> = stem.split('-').collect();

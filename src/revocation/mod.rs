@@ -74,6 +74,15 @@ enum What {
     Wanted(WantedCrl),
 }
 
+/// What followed from an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Absorbed {
+    /// The CRLs in use have changed, so that live connections have to be judged again.
+    pub changed: bool,
+    /// There is something else to show than before. Every handshake that finds a CRL missing is an event, and few of them are news.
+    pub is_news: bool,
+}
+
 /// A fetch that ended.
 #[derive(Debug)]
 struct Finished {
@@ -179,16 +188,16 @@ impl Engine {
         }
     }
 
-    /// Looks at it. True where the CRLs in use have changed, so that live connections have to be judged again.
-    pub fn absorb(&mut self, event: Event, now: SystemTime) -> bool {
-        let changed = match event.0 {
+    /// Looks at it.
+    pub fn absorb(&mut self, event: Event, now: SystemTime) -> Absorbed {
+        let absorbed = match event.0 {
             What::Finished(finished) => {
                 self.in_flight -= 1;
-                self.take(finished, now)
+                Absorbed { changed: self.take(finished, now), is_news: true }
             }
             What::Wanted(wanted) => self.learn(wanted, now),
         };
-        self.ask(now) || changed
+        Absorbed { changed: self.ask(now) || absorbed.changed, ..absorbed }
     }
 
     /// Asks the sources that are due and tells of CRLs whose state has changed. True where the CRLs in use have changed, or one
@@ -307,6 +316,10 @@ impl Engine {
         let Taking { index, changed, keep, freshest, .. } = taking;
         if changed {
             self.lists.store(index);
+            for source in plan.sources.iter_mut().filter(|source| source.lacks_base) {
+                // One that is being asked has no time.
+                source.next_attempt = source.next_attempt.map(|_| now);
+            }
         }
         plan.keep(keep);
         for url in &freshest {
@@ -316,15 +329,15 @@ impl Engine {
     }
 
     /// Learns where the CRL of a verified path is to be had, and whose it is.
-    fn learn(&mut self, wanted: WantedCrl, now: SystemTime) -> bool {
-        let Some(plan) = &mut self.plan else { return false };
+    fn learn(&mut self, wanted: WantedCrl, now: SystemTime) -> Absorbed {
+        let Some(plan) = &mut self.plan else { return Absorbed { changed: false, is_news: false } };
+        let sources = plan.sources.len();
         for url in &wanted.distribution_points {
             plan.learn_point(url, now);
         }
-        let is_news =
-            self.learnt.len() < MAX_LEARNT_ISSUERS && Arc::make_mut(&mut plan.issuers).learn(wanted.issuer.clone());
-        if !is_news {
-            return false;
+        let is_unknown = self.learnt.len() < MAX_LEARNT_ISSUERS && !plan.issuers.contain(&wanted.issuer);
+        if !is_unknown || !Arc::make_mut(&mut plan.issuers).learn(wanted.issuer.clone()) {
+            return Absorbed { changed: false, is_news: plan.sources.len() > sources };
         }
         debug!(issuers = plan.issuers.len(), "a CA was learnt from a path that leads to an anchor");
         self.learnt.push(wanted.issuer);
@@ -343,7 +356,7 @@ impl Engine {
                 _ => source.next_attempt = source.next_attempt.map(|_| now),
             }
         }
-        self.use_taken(taking, now)
+        Absorbed { changed: self.use_taken(taking, now), is_news: true }
     }
 }
 

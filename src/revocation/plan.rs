@@ -55,7 +55,7 @@ impl Plan {
     ) -> Vec<Problem> {
         let source = &mut self.sources[position];
         let problems = taking.take(source, reading);
-        let given = taking.index.crls().filter(|crl| source.supplied.contains(&crl.file_stem()));
+        let given = taking.index.crls().filter(|crl| source.supplied.contains(&crl.stem));
         let looked_for = given.map(|crl| schedule::of_file(crl.info.this_update, taking.index.next_update(crl)));
         source.refresh_at = looked_for.min();
         if problems.is_empty() {
@@ -170,7 +170,7 @@ impl Plan {
     }
 
     pub(super) fn crl_status(&self, index: &RevocationIndex, crl: &VerifiedCrl) -> CrlStatus {
-        let stem = crl.file_stem();
+        let stem = crl.stem.clone();
         let suppliers = self.sources.iter().filter(|source| source.supplied.contains(&stem));
         CrlStatus {
             info: crl.info.clone(),
@@ -185,7 +185,7 @@ impl Plan {
         let mut has_expired = false;
         let mut told = HashMap::new();
         for crl in index.crls() {
-            let (stem, status) = (crl.file_stem(), self.crl_status(index, crl));
+            let (stem, status) = (crl.stem.clone(), self.crl_status(index, crl));
             let (state, before) = (status.state(now), self.told.get(&stem).copied());
             if before != Some(state) {
                 has_expired |= state == Freshness::Expired;

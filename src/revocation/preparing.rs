@@ -125,7 +125,7 @@ impl Preparing {
 
     pub(super) fn finish(mut self, plan: Plan) -> Result<Prepared, Vec<MaterialProblem>> {
         self.problems.extend(overdue(&self.taking.index, self.now, |crl| {
-            let position = plan.sources.iter().position(|source| source.supplied.contains(&crl.file_stem()));
+            let position = plan.sources.iter().position(|source| source.supplied.contains(&crl.stem));
             position.map_or(MaterialPart::CrlCache, MaterialPart::Crl)
         }));
         if self.problems.iter().any(|problem| problem.fatal) {

@@ -34,12 +34,14 @@ pub(super) struct Source {
     pub(super) refresh_at: Option<SystemTime>,
     /// Failures since the last success.
     pub(super) failures_in_a_row: u32,
-    /// The names of the CRLs that it gave, as [`crate::x509::VerifiedCrl::file_stem`] makes them.
+    /// The names of the CRLs that it gave, as [`crate::x509::VerifiedCrl::stem`] makes them.
     pub(super) supplied: Vec<String>,
     /// The digests of what it gave last that was not taken, so that each is counted once.
     pub(super) refused: Vec<[u8; 32]>,
     /// It gave CRLs of CAs that are not known here.
     pub(super) has_unknown_issuer: bool,
+    /// It gave a delta CRL whose complete one was not there.
+    pub(super) lacks_base: bool,
     pub(super) last_attempt: Option<SystemTime>,
     pub(super) last_success: Option<SystemTime>,
     pub(super) last_error: Option<String>,
@@ -96,6 +98,7 @@ impl Source {
             supplied: Vec::new(),
             refused: Vec::new(),
             has_unknown_issuer: false,
+            lacks_base: false,
             last_attempt: None,
             last_success: None,
             last_error: None,
@@ -138,13 +141,13 @@ impl Source {
 
     /// When the successor of what it gave is due.
     pub(super) fn next_update(&self, index: &RevocationIndex) -> Option<SystemTime> {
-        let given = index.crls().filter(|crl| self.supplied.contains(&crl.file_stem()));
+        let given = index.crls().filter(|crl| self.supplied.contains(&crl.stem));
         given.map(|crl| index.next_update(crl)).min()
     }
 
     /// An address whose CRLs are in use no more, as where their CA was not trusted for a while, is asked without a condition.
     pub(super) fn ask_again_for_what_is_gone(&mut self, index: &RevocationIndex, now: SystemTime) {
-        let is_there = |stem: &String| index.crls().any(|crl| crl.file_stem() == *stem);
+        let is_there = |stem: &String| index.crls().any(|crl| crl.stem == *stem);
         if !self.supplied.iter().all(is_there) || self.has_unknown_issuer {
             self.supplied.retain(is_there);
             self.validators = Validators::default();

@@ -57,10 +57,11 @@ impl Taking {
         });
         let mut problems: Vec<Problem> = unusable.collect();
         let (mut supplied, mut refused) = (Vec::new(), Vec::new());
+        source.lacks_base = false;
         for Read { crl, der } in reading.crls {
             let verdict = self.index.with(&crl);
             if !matches!(verdict, Err(NotTaken::NoBase { .. } | NotTaken::TooMany)) {
-                supplied.push(crl.file_stem());
+                supplied.push(crl.stem.clone());
             }
             match verdict {
                 Ok(index) => {
@@ -73,6 +74,7 @@ impl Taking {
                     self.keep.extend(der.map(|der| (crl, der)));
                 }
                 Err(reason) => {
+                    source.lacks_base |= matches!(reason, NotTaken::NoBase { .. });
                     let is_older = matches!(reason, NotTaken::Older { .. });
                     if is_older && !source.refused.contains(&crl.digest) {
                         source.rollbacks += 1;
@@ -95,8 +97,8 @@ impl Taking {
 
     /// Where another source gave an older CRL a moment ago.
     fn displaced_by(&self, crl: &VerifiedCrl) -> Option<Problem> {
-        let stem = crl.file_stem();
-        let older = self.index.crls().find(|held| held.file_stem() == stem && self.taken.contains(&held.digest))?;
+        let stem = crl.stem.clone();
+        let older = self.index.crls().find(|held| held.stem == stem && self.taken.contains(&held.digest))?;
         Some(Problem {
             place: Arc::clone(&older.info.source),
             message: format!("a newer CRL of {:?} is loaded, so this one is not used", older.info.issuer),

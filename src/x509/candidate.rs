@@ -22,7 +22,7 @@ pub(super) struct Candidate<'a> {
     pub(super) now: SystemTime,
     pub(super) revocation: RevocationCheck,
     /// The intermediates of the accepted path and the index of its anchor.
-    pub(super) accepted: RefCell<Option<(Vec<CertificateInfo>, usize)>>,
+    pub(super) accepted: RefCell<Option<(Vec<Facts>, usize)>>,
     /// The most telling refusal so far.
     pub(super) refused: RefCell<Option<RefusalReason>>,
 }
@@ -45,7 +45,7 @@ impl Candidate<'_> {
         }
     }
 
-    fn verdict(&self, path: &webpki::VerifiedPath<'_>) -> Result<(Vec<CertificateInfo>, usize), RefusalReason> {
+    fn verdict(&self, path: &webpki::VerifiedPath<'_>) -> Result<(Vec<Facts>, usize), RefusalReason> {
         // By address: two anchors may share subject and key and differ in validity.
         let anchor = self.material.anchor_points.iter().position(|point| std::ptr::eq(point, path.anchor()));
         let Some(anchor) = anchor else {
@@ -67,7 +67,7 @@ impl Candidate<'_> {
         if self.revocation == RevocationCheck::AsConfigured {
             self.revocation_rules(&cas, &self.material.anchor_facts[anchor], &ca_ders)?;
         }
-        Ok((cas.into_iter().map(|ca| ca.info).collect(), anchor))
+        Ok((cas, anchor))
     }
 
     fn facts(&self, der: &[u8]) -> Result<Facts, RefusalReason> {

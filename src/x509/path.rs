@@ -15,11 +15,12 @@ use crate::identity::PeerPattern;
 
 use super::algorithms::{SIGNATURE_ALGORITHMS, key_fault};
 use super::candidate::Candidate;
+use super::crl::{Status, Subject};
 use super::diagnosis;
-use super::facts::Facts;
+use super::facts::{Facts, IssuerKey};
 use super::instant::unix_seconds;
 use super::names::proves_name;
-use super::{CertificateInfo, Refusal, RefusalReason, TrustMaterial};
+use super::{CertificateInfo, Refusal, RefusalReason, SerialNumber, TrustMaterial};
 
 /// Most intermediates that a peer may present.
 const MAX_PRESENTED: usize = 16;
@@ -46,6 +47,18 @@ pub struct VerifiedPath {
     pub intermediates: Vec<CertificateInfo>,
     /// The trust anchor at its end.
     pub anchor: CertificateInfo,
+    /// What each certificate below the anchor is looked up by, the end entity's first.
+    lookups: Vec<Lookup>,
+}
+
+/// What a certificate of a verified path is looked up by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Lookup {
+    serial: SerialNumber,
+    is_ca: bool,
+    points: Option<Box<[u8]>>,
+    has_no_revocation: bool,
+    issuer_key: IssuerKey,
 }
 
 /// Which certificates of a path are looked up in the CRLs.
@@ -76,6 +89,11 @@ impl fmt::Display for Usage {
 }
 
 impl VerifiedPath {
+    /// A path that is known to be good from elsewhere, to be shown.
+    pub fn known(end_entity: CertificateInfo, intermediates: Vec<CertificateInfo>, anchor: CertificateInfo) -> Self {
+        Self { end_entity, intermediates, anchor, lookups: Vec::new() }
+    }
+
     /// When the first certificate of the path ends.
     pub fn not_after(&self) -> SystemTime {
         let rest = self.intermediates.iter().chain([&self.anchor]).map(|certificate| certificate.not_after);
@@ -127,12 +145,36 @@ impl TrustMaterial {
         let facts = Facts::read(end_entity)
             .map_err(|error| Box::new(refusal(None, RefusalReason::Malformed { detail: error.detail })))?;
         match self.judge(end_entity, &facts, intermediates, usage, now, revocation) {
-            Ok((intermediates, anchor)) => {
-                let anchor = self.anchors[anchor].clone();
-                Ok(VerifiedPath { end_entity: facts.info, intermediates, anchor })
+            Ok((cas, anchor)) => {
+                let issuers = cas.iter().chain([&self.anchor_facts[anchor]]);
+                let lookups = [&facts].into_iter().chain(&cas).zip(issuers).map(|(subject, issuer)| Lookup {
+                    serial: subject.info.serial.clone(),
+                    is_ca: subject.is_ca,
+                    points: subject.distribution_points.clone(),
+                    has_no_revocation: subject.has_no_revocation(),
+                    issuer_key: issuer.issuer_key,
+                });
+                let (lookups, anchor) = (lookups.collect(), self.anchors[anchor].clone());
+                let intermediates = cas.into_iter().map(|ca| ca.info).collect();
+                Ok(VerifiedPath { end_entity: facts.info, intermediates, anchor, lookups })
             }
             Err(reason) => Err(Box::new(refusal(Some(facts.info), reason))),
         }
+    }
+
+    /// Whether the CRLs in use still find every certificate of a verified path good. Where they do not, [`TrustMaterial::verify`]
+    /// has the last word: another path may be good, and what is unknown may be allowed.
+    pub fn is_unrevoked(&self, path: &VerifiedPath, now: SystemTime) -> bool {
+        let Some(policy) = &self.revocation else { return true };
+        let index = self.lists.load();
+        path.lookups.iter().take(policy.looked_up()).all(|lookup| {
+            let subject = Subject { serial: &lookup.serial, is_ca: lookup.is_ca, points: lookup.points.as_deref() };
+            match index.look_up(subject, &lookup.issuer_key, policy.grace, now) {
+                Status::Good => true,
+                Status::Revoked { .. } => false,
+                Status::Expired { .. } | Status::Unknown => lookup.has_no_revocation,
+            }
+        })
     }
 
     /// The intermediates of the path and the index of its anchor.
@@ -144,7 +186,7 @@ impl TrustMaterial {
         usage: Usage,
         now: SystemTime,
         revocation: RevocationCheck,
-    ) -> Result<(Vec<CertificateInfo>, usize), RefusalReason> {
+    ) -> Result<(Vec<Facts>, usize), RefusalReason> {
         if presented.len() > MAX_PRESENTED {
             return Err(RefusalReason::TooManyCertificates { count: presented.len(), limit: MAX_PRESENTED });
         }

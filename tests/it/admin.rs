@@ -209,7 +209,7 @@ fn running() -> Running {
 }
 
 fn peer(name: &str, serial: u8) -> Peer {
-    let path = VerifiedPath { end_entity: valid(name, serial), intermediates: Vec::new(), anchor: valid("ca", 1) };
+    let path = VerifiedPath::known(valid(name, serial), Vec::new(), valid("ca", 1));
     let identity = PeerIdentity::Authenticated(path.end_entity.names.clone());
     Peer { identity, path: Some(path), chain: Vec::new() }
 }

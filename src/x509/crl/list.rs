@@ -49,6 +49,8 @@ pub struct VerifiedCrl {
     pub digest: [u8; 32],
     /// Where it says that delta CRLs are to be had.
     pub freshest: Vec<String>,
+    /// A name for the file that it is kept in: the same for each successor, and another for each issuer key and scope.
+    pub stem: String,
     pub(in crate::x509) issuer_key: IssuerKey,
     pub(in crate::x509) scope: Scope,
     pub(in crate::x509) serials: Serials,
@@ -71,6 +73,11 @@ impl CrlIssuers {
             self.0.push((der, facts));
         }
         is_new
+    }
+
+    /// Whether this certificate is among them.
+    pub fn contain(&self, der: &CertificateDer<'_>) -> bool {
+        self.0.iter().any(|(known, _)| known == der)
     }
 
     /// How many there are.
@@ -122,20 +129,20 @@ impl VerifiedCrl {
             source: Arc::clone(source),
         };
         let (issuer_key, scope, freshest) = (issuer.issuer_key, fields.scope, fields.freshest);
-        Ok(Self { info, digest: digest(der), freshest, issuer_key, scope, serials })
-    }
-
-    /// A name for the file that it is kept in: the same for each successor, and another for each issuer key and scope.
-    pub fn file_stem(&self) -> String {
-        let scope = sha256(&[&self.issuer_key, &self.scope.to_octets()]);
-        let kind = if self.info.base_number.is_some() { "delta" } else { "complete" };
-        format!("{}-{}-{kind}", hex(&self.issuer_key[..16]), hex(&scope[..8]))
+        let stem = file_stem(&issuer_key, &scope, info.base_number.is_some());
+        Ok(Self { info, digest: digest(der), freshest, stem, issuer_key, scope, serials })
     }
 
     /// Octets of memory that its entries take.
     pub fn entries_bytes(&self) -> usize {
         self.serials.bytes()
     }
+}
+
+fn file_stem(issuer_key: &IssuerKey, scope: &Scope, is_delta: bool) -> String {
+    let scope = sha256(&[issuer_key, &scope.to_octets()]);
+    let kind = if is_delta { "delta" } else { "complete" };
+    format!("{}-{}-{kind}", hex(&issuer_key[..16]), hex(&scope[..8]))
 }
 
 /// SHA-256 of the DER of a CRL.

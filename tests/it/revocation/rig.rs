@@ -99,7 +99,7 @@ impl Rig {
             let mut changed = engine.tick(now);
             while engine.is_waiting() {
                 let event = engine.event().await;
-                changed |= engine.absorb(event, now);
+                changed |= engine.absorb(event, now).changed;
             }
             changed
         })

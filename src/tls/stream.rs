@@ -148,7 +148,13 @@ impl<S: Session> TlsStream<S> {
                 // takes nothing any more may still have something to read.
                 let _ = self.poll_send(cx);
                 match opened {
-                    Ok(Step::Opened) => return Poll::Ready(Ok(())),
+                    Ok(Step::Opened) => {
+                        if self.incoming.is_empty() {
+                            // Whoever has an answer may not read again for long.
+                            self.incoming.settle();
+                        }
+                        return Poll::Ready(Ok(()));
+                    }
                     Ok(Step::Closed) => break,
                     Ok(Step::Waiting) => {}
                     Err(error) => {

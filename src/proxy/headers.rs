@@ -53,6 +53,9 @@ pub fn check_request(head: &request::Parts) -> Result<Intent, ProxyError> {
     if head.uri.path() == "*" && head.method != Method::OPTIONS {
         return Err(ProxyError::BadRequest("the target * with a method other than OPTIONS"));
     }
+    if head.uri.path().is_empty() {
+        return Err(ProxyError::BadRequest("a target without a path"));
+    }
     check_authority(head)?;
     check_length(head)?;
     let is_grpc = head.headers.get(CONTENT_TYPE).is_some_and(is_grpc_type);

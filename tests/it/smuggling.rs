@@ -213,6 +213,8 @@ fn request_lines_and_targets_are_plain_or_refused() {
         ("GET http://users/PATH HTTP/1.1\r\nHost: ads\r\n\r\n", Refused),
         ("GET http://user@ads/PATH HTTP/1.1\r\nHost: user@ads\r\n\r\n", Refused),
         ("GET PATH HTTP/1.1\r\nHost: ads\r\n\r\n", Refused),
+        ("GET ads HTTP/1.1\r\nHost: ads\r\n\r\n", Refused),
+        ("GET ads:80 HTTP/1.1\r\nHost: ads:80\r\n\r\n", Refused),
         ("GET http://ads/PATH HTTP/1.1\r\nHost: ads\r\n\r\n", Once("")),
         ("get /PATH HTTP/1.1\r\nHost: ads\r\n\r\n", Once("")),
         ("GET /PATH HTTP/1.0\r\n\r\n", Once("")),

@@ -2,12 +2,15 @@
 //! idleness, expiry, withdrawn trust or shutdown; the task that serves the connection carries it out.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::task::AtomicWaker;
 use rustix::time::{ClockId, clock_gettime};
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::config::Timeouts;
 use crate::net::PeerAddress;
@@ -86,7 +89,7 @@ pub struct Live {
     idle_limit: Duration,
     phase: AtomicU8,
     reason: OnceLock<EndReason>,
-    phase_changed: Notify,
+    phase_changed: AtomicWaker,
     permitted: AtomicBool,
     in_flight: AtomicU32,
     requests: AtomicU64,
@@ -169,7 +172,7 @@ impl Connections {
             idle_limit,
             phase: AtomicU8::new(Phase::Open as u8),
             reason: OnceLock::new(),
-            phase_changed: Notify::new(),
+            phase_changed: AtomicWaker::new(),
             permitted: AtomicBool::new(false),
             in_flight: AtomicU32::new(0),
             requests: AtomicU64::new(0),
@@ -281,7 +284,7 @@ impl Live {
         let _ = self.reason.set(reason);
         let _ = self.draining_since.compare_exchange(0, now_ms(), Ordering::AcqRel, Ordering::Relaxed);
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
-        self.phase_changed.notify_one();
+        self.phase_changed.wake();
         true
     }
 
@@ -297,13 +300,15 @@ impl Live {
 
     /// Waits until it is further on its way out than `seen`. Only the task that serves the connection waits.
     pub async fn phase_after(&self, seen: Phase) -> Phase {
-        loop {
-            let phase = self.phase();
-            if phase > seen {
-                return phase;
-            }
-            self.phase_changed.notified().await;
-        }
+        poll_fn(|cx| self.poll_phase_after(cx, seen)).await
+    }
+
+    /// The same for a task that waits for more than that.
+    pub fn poll_phase_after(&self, cx: &mut Context<'_>, seen: Phase) -> Poll<Phase> {
+        // Before the look, so that a change after it wakes.
+        self.phase_changed.register(cx.waker());
+        let phase = self.phase();
+        if phase > seen { Poll::Ready(phase) } else { Poll::Pending }
     }
 
     /// Begins a request.

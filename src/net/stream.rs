@@ -59,6 +59,15 @@ impl Stream {
         }
     }
 
+    /// True where nothing has come and the other end has not closed, as far as this process was told.
+    pub fn is_quiet(&self) -> bool {
+        let read = match self {
+            Self::Tcp(stream) => stream.try_read(&mut [0]),
+            Self::Unix(stream) => stream.try_read(&mut [0]),
+        };
+        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Says whether a close shows the other end an error and not an orderly end, so that it does not take what it has received for
     /// the whole. The kernel keeps to it even where this process is killed. A Unix socket knows no such end.
     pub fn reset_on_close(&self, reset: bool) {

@@ -10,6 +10,7 @@ use crate::policy::{Denial, Rule};
 use crate::tls::HandshakeError;
 
 use super::direction::Direction;
+use super::upstream::http1::Http1Error;
 
 /// Why an exchange failed.
 #[derive(Debug, Error)]
@@ -71,7 +72,7 @@ pub enum ProxyError {
     NoAnswer {
         /// The address.
         address: String,
-        /// What the HTTP library says.
+        /// Why.
         source: HttpError,
     },
     /// The upstream did not answer in time.
@@ -82,13 +83,16 @@ pub enum ProxyError {
     },
 }
 
-/// What the library of one HTTP version says.
+/// Why one side of an exchange broke off.
 #[derive(Debug, Error)]
 pub enum HttpError {
-    /// HTTP/1.1
+    /// A caller's over HTTP/1.1.
     #[error("{0}")]
     Http1(#[from] hyper::Error),
-    /// HTTP/2
+    /// An upstream's over HTTP/1.1.
+    #[error("{0}")]
+    Upstream(#[from] Http1Error),
+    /// Either over HTTP/2.
     #[error("{0}")]
     Http2(#[from] h2::Error),
 }

@@ -30,7 +30,7 @@ where
     let live = responder.registration().live();
     let limits = &responder.context().limits;
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
-        responder.respond(request.map(Incoming::Http1)).map(Ok::<_, Infallible>)
+        responder.respond(request.map(Incoming::Http1Request)).map(Ok::<_, Infallible>)
     });
     let connection = http1::Builder::new()
         .header_read_timeout(None)

@@ -215,7 +215,6 @@ fn switch_protocols(
         return refuse(context, live, &lease.address(), &error, record, caller);
     };
     let protocol = response.headers().get(UPGRADE).cloned();
-    let upstream = hyper::upgrade::on(&mut response);
     headers::strip(response.headers_mut());
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
     if let Some(protocol) = protocol {
@@ -223,8 +222,8 @@ fn switch_protocols(
     }
     live.note_switched();
     record.answered(StatusCode::SWITCHING_PROTOCOLS, None);
-    let (head, _) = response.into_parts();
-    tcp_tunnel::join_upgraded(Arc::clone(context), live, upgrade.permit, [upgrade.caller, upstream], lease, record);
+    let (head, body) = response.into_parts();
+    tcp_tunnel::join_upgraded(Arc::clone(context), live, upgrade.permit, upgrade.caller, body, lease, record);
     Response::from_parts(head, ResponseBody::whole(Bytes::new(), None))
 }
 

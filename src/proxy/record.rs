@@ -13,6 +13,7 @@ use super::headers::TRACEPARENT;
 use super::listener::ListenerContext;
 use super::request_body::Upload;
 use super::upstream::Lease;
+use super::upstream::http1::Used;
 
 /// One exchange in progress. Dropping it before [`ExchangeRecord::complete`] records that it was cut short.
 #[derive(Debug)]
@@ -118,11 +119,11 @@ impl ExchangeRecord {
         self.outcome = Outcome::UpstreamBroke;
     }
 
-    /// The answer is through.
-    pub(super) fn complete(mut self) {
+    /// The answer is through. `used` is the connection that it came on, where nobody else has that.
+    pub(super) fn complete(mut self, used: Option<Used>) {
         self.outcome = Outcome::Completed;
         if let Some(lease) = self.lease.take() {
-            lease.give_back(self.response_bytes);
+            lease.give_back(self.response_bytes, used);
         }
     }
 }

@@ -38,7 +38,11 @@ impl ResponseBody {
 
     fn finish(&mut self) {
         if let Some(record) = self.record.take() {
-            record.complete();
+            let used = match &mut self.content {
+                Content::Stream(body) => body.take_used(),
+                Content::Whole(_) => None,
+            };
+            record.complete(used);
         }
     }
 }

@@ -14,10 +14,11 @@ use crate::policy::Permit;
 use crate::tls::TlsServerStream;
 
 use super::connections::{Live, Phase, Registration};
+use super::incoming::Incoming;
 use super::listener::ListenerContext;
 use super::record::ExchangeRecord;
 use super::relay::{Carried, relay};
-use super::upstream::{Lease, UpstreamStream};
+use super::upstream::Lease;
 use super::watched::Watched;
 
 /// How long an orderly end may take, what is buffered included, once a connection has to end.
@@ -126,22 +127,26 @@ where
     }
 }
 
-/// Joins the two halves of an upgrade once both have switched. The records of both connections end when the HTTP library lets go
-/// of them, so both are put on the list again before it does: no change of trust finds them missing.
+/// Joins the two halves of an upgrade once both have switched; the upstream's is the body of its answer. The records of both
+/// connections end when HTTP lets go of them, so both are put on the list again before it does: no change of trust finds them
+/// missing.
 pub(super) fn join_upgraded(
     context: Arc<ListenerContext>,
     accepted: &Arc<Live>,
     permit: Permit,
-    [caller, upstream]: [OnUpgrade; 2],
+    caller: OnUpgrade,
+    answer: Incoming,
     lease: Lease,
     mut record: Box<ExchangeRecord>,
 ) {
     let registrations = [accepted, lease.live()].map(|live| register_again(&context, live));
+    let upstream = answer.into_upgraded();
     tokio::spawn(async move {
         let _lease = lease;
         let lives = registrations.each_ref().map(Registration::live);
-        let (mut caller, mut upstream) = match tokio::try_join!(caller, upstream) {
-            Ok((caller, upstream)) => (TokioIo::new(caller), TokioIo::new(upstream)),
+        let Some(mut upstream) = upstream else { return };
+        let mut caller = match caller.await {
+            Ok(caller) => TokioIo::new(caller),
             Err(error) => {
                 debug!(listener = &*context.name, %error, "an upgrade failed");
                 return;
@@ -151,20 +156,18 @@ pub(super) fn join_upgraded(
         let end = tunnel(permit, &mut caller, &mut upstream, lives, &bytes).await;
         if !end.is_orderly() {
             abort(caller.into_inner());
-            abort(upstream.into_inner());
+            upstream.as_ref().reset_on_close(true);
         }
         debug!(listener = &*context.name, %end, "an upgraded connection ended");
         record.add_response_bytes(bytes.to_caller());
         record.add_request_bytes(bytes.to_upstream());
-        record.complete();
+        record.complete(None);
     });
 }
 
-/// Ends an upgraded connection with an error for the other end.
+/// Ends a caller's upgraded connection with an error for the other end.
 fn abort(upgraded: Upgraded) {
-    let outcome = reset_on_close::<UpstreamStream>(upgraded)
-        .or_else(reset_on_close::<Watched<TlsServerStream>>)
-        .or_else(reset_on_close::<Watched<Stream>>);
+    let outcome = reset_on_close::<Watched<TlsServerStream>>(upgraded).or_else(reset_on_close::<Watched<Stream>>);
     debug_assert!(outcome.is_ok(), "an upgraded connection is one of these");
 }
 

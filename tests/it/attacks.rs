@@ -4,40 +4,17 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
+use crate::support::door::Door;
 use crate::support::exchange::KeptAlive;
 use crate::support::gate::{Gate, NAME};
 use crate::support::h2_frames::{
     DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, get, literal, preface, put, read, read_until,
 };
 use crate::support::mesh::{inbound, outbound};
-use crate::support::pki::{Issued, Pki};
+use crate::support::pki::Pki;
 use crate::support::raw_service::{RawRequest, RawService, Then, ok};
 use crate::support::sidecar::{PATIENCE, Sidecar};
 use crate::support::tls_client::{HTTP1, HTTP2, TlsClient, client_config, connect};
-
-/// A sidecar before a service of the test's own, and the one caller it allows.
-struct Door {
-    pki: Pki,
-    caller: Issued,
-    sidecar: Sidecar,
-    service: RawService,
-}
-
-impl Door {
-    fn before(service: RawService) -> Self {
-        let pki = Pki::new();
-        let (own, caller) = (pki.issue(NAME), pki.issue("gateway"));
-        // With one worker there is one pool, so that what one caller leaves behind is what the next one finds.
-        let text =
-            inbound(&pki, &own, service.address, &[&caller.spiffe], "", "").replace("workers = 2", "workers = 1");
-        let sidecar = Sidecar::start(&text);
-        Self { pki, caller, sidecar, service }
-    }
-
-    fn open(&self, alpn: &[&[u8]]) -> TlsClient {
-        connect(self.sidecar.address("ads"), NAME, client_config(&self.pki, Some(&self.caller), alpn)).unwrap()
-    }
-}
 
 // What one caller does to another
 

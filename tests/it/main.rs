@@ -5,6 +5,7 @@
 #![allow(clippy::type_complexity, reason = "a table of cases is easier to read than its type")]
 
 mod admin;
+mod answers;
 mod attacks;
 mod ca;
 mod cert;

@@ -189,7 +189,8 @@ fn an_answer_that_does_not_come_in_time_is_a_504() {
 fn an_answer_that_breaks_off_is_not_passed_on_as_whole() {
     let half = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf".to_vec();
     let mesh = around(RawService::answering(move |_| Then::AnswerAndClose(half.clone())), "");
-    let curl = std::process::Command::new("curl").args(["-sS", &format!("http://{}/", mesh.entry())]).output().unwrap();
+    let curl =
+        std::process::Command::new("curl").args(["-sSf", &format!("http://{}/", mesh.entry())]).output().unwrap();
     assert!(!curl.status.success(), "{curl:?}");
 }
 

@@ -1,14 +1,16 @@
 //! Making a connection: resolve, connect, shake hands, all under a deadline.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout_at};
 
 use crate::net::{Endpoint, Host, PeerAddress, Stream};
@@ -187,6 +189,18 @@ async fn connect_to_any(
 }
 
 impl UpstreamStream {
+    /// True where nothing has come and the other end has not closed, as far as this process was told.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_quiet(),
+            Self::Tls(stream) => {
+                // What is no data, such as a ticket, is taken in. A task that has done much is not made to pause here.
+                let readable = unconstrained(poll_fn(|cx| stream.poll_readable(cx)));
+                pin!(readable).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+            }
+        }
+    }
+
     /// True where the handshake agreed on HTTP/2.
     pub(super) fn agreed_on_http2(&self) -> bool {
         match self {

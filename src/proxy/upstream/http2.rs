@@ -111,7 +111,7 @@ impl Http2 {
             match poll_ready(&mut sender) {
                 Poll::Ready(Err(error)) => {
                     let never_sent = Some((head, body));
-                    return Err(Box::new(Unanswered { error: error.into(), never_sent }));
+                    return Err(Box::new(Unanswered { error: error.into(), never_sent, spare: None }));
                 }
                 Poll::Ready(Ok(())) => sender.send_request(Request::from_parts(head, ()), ended),
                 // The peer lets no further stream begin yet; another handle queues this one.
@@ -119,7 +119,7 @@ impl Http2 {
             }
         };
         let (answer, stream) =
-            opened.map_err(|error| Box::new(Unanswered { error: error.into(), never_sent: None }))?;
+            opened.map_err(|error| Box::new(Unanswered { error: error.into(), never_sent: None, spare: None }))?;
         let carrying: Option<Carrying> =
             if ended { None } else { Some(Box::pin(carry(body, stream, |_| Reason::CANCEL))) };
         Ok((answer, carrying))

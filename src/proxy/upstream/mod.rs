@@ -2,6 +2,8 @@
 //!
 //! Each worker keeps its own connections, so that no lock is shared between cores.
 
+pub(in crate::proxy) mod http1;
+
 mod connect;
 mod http2;
 mod large_answers;

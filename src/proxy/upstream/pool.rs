@@ -5,16 +5,14 @@ use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use tracing::debug;
 
 use crate::proxy::connections::{Held, InFlight, Live, Phase, Registration};
 use crate::proxy::error::{HttpError, ProxyError};
-use crate::proxy::request_body::RequestBody;
 use crate::tls::Alpn;
 
 use super::connect::UpstreamStream;
+use super::http1::{Connection, Used};
 use super::http2::{Http2, Upload};
 use super::large_answers::PathKey;
 use super::{Target, Upstream};
@@ -22,18 +20,13 @@ use super::{Target, Upstream};
 /// Connections of one worker.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
-    http1: Mutex<Vec<Http1>>,
+    #[expect(clippy::vec_box, reason = "a connection goes from hand to hand with every request")]
+    http1: Mutex<Vec<Box<Connection>>>,
     http2: Mutex<Vec<Arc<Http2>>>,
     /// Held while an HTTP/2 connection is being made, so that a burst makes one and not one each.
     connecting: tokio::sync::Mutex<()>,
     /// The last handshake agreed on HTTP/1.1 though HTTP/2 was offered.
     declined_http2: AtomicBool,
-}
-
-#[derive(Debug)]
-struct Http1 {
-    sender: http1::SendRequest<RequestBody>,
-    live: Arc<Live>,
 }
 
 /// Which version an exchange needs.
@@ -47,7 +40,7 @@ pub(super) enum Wanted {
     Either,
 }
 
-/// A connection for one exchange. An HTTP/1.1 connection that is not given back is closed.
+/// A connection for one exchange.
 #[derive(Debug)]
 pub struct Lease {
     upstream: Arc<Upstream>,
@@ -64,7 +57,8 @@ pub struct Lease {
 
 #[derive(Debug)]
 pub(super) enum Leased {
-    Http1(http1::SendRequest<RequestBody>),
+    /// Until the request is sent, whose answer then has it.
+    Http1(Option<Box<Connection>>),
     Http2(Arc<Http2>),
 }
 
@@ -95,12 +89,10 @@ impl Upstream {
             return Some(self.leased(worker, Leased::Http2(http2), in_flight, true));
         }
         loop {
-            let idle = lock(&pool.http1).pop()?;
-            let in_flight = idle.live.begin();
-            // One that is not ready still carries the body of a request that was answered early. Whoever waited for it would wait
-            // for that request's caller.
-            if idle.live.phase() == Phase::Open && idle.sender.is_ready() {
-                return Some(self.leased(worker, Leased::Http1(idle.sender), in_flight, true));
+            let mut idle = lock(&pool.http1).pop()?;
+            let in_flight = idle.live().begin();
+            if idle.is_fit() {
+                return Some(self.leased(worker, Leased::Http1(Some(idle)), in_flight, true));
             }
         }
     }
@@ -146,25 +138,9 @@ impl Upstream {
         let connection = if speaks_http2 {
             Leased::Http2(self.start_http2(worker, stream, registration).await?)
         } else {
-            Leased::Http1(self.start_http1(stream, registration).await?)
+            Leased::Http1(Some(Box::new(Connection::new(stream, registration, &self.limits))))
         };
         Ok(self.leased(worker, connection, in_flight, false))
-    }
-
-    async fn start_http1(
-        &self,
-        stream: UpstreamStream,
-        registration: Registration,
-    ) -> Result<http1::SendRequest<RequestBody>, ProxyError> {
-        let (sender, connection) = http1::Builder::new()
-            .max_headers(self.limits.max_headers)
-            .max_header_size(self.limits.max_header_bytes)
-            .max_buf_size(self.limits.http1_buffer())
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|source| self.no_answer(source))?;
-        tokio::spawn(run(Box::pin(connection.with_upgrades()), registration));
-        Ok(sender)
     }
 
     async fn start_http2(
@@ -187,7 +163,7 @@ impl Upstream {
     /// Forgets connections that have ended.
     pub fn prune(&self) {
         for pool in &self.pools {
-            lock(&pool.http1).retain(|idle| idle.live.phase() == Phase::Open && !idle.sender.is_closed());
+            lock(&pool.http1).retain_mut(|idle| idle.is_fit());
             lock(&pool.http2).retain(|kept| kept.is_open());
         }
     }
@@ -221,19 +197,23 @@ impl Lease {
         self.in_flight.live()
     }
 
-    /// Gives the connection back after the last of `bytes` of an answer's body.
-    pub fn give_back(self, bytes: u64) {
+    /// Gives the connection back after the last of `bytes` of an answer's body. Where the answer had it, it is what was used.
+    pub fn give_back(self, bytes: u64, used: Option<Used>) {
         if let Some(path) = self.path {
             self.upstream.large_answers.note(path, bytes);
         }
-        let sender = match self.connection {
-            Leased::Http1(sender) => sender,
-            Leased::Http2(_) => return self.upload.map_or((), |upload| upload.go_on(self.in_flight)),
-        };
-        let live = Arc::clone(self.in_flight.live());
+        match used {
+            Some(Used::Connection(connection)) => self.keep(connection),
+            Some(Used::Task(carried)) => carried.finish(self),
+            None => self.upload.map_or((), |upload| upload.go_on(self.in_flight)),
+        }
+    }
+
+    /// Puts a connection over HTTP/1.1 into the pool, where another request may use it.
+    pub(super) fn keep(self, connection: Box<Connection>) {
         let mut pool = lock(&self.upstream.pools[self.worker].http1);
-        if live.phase() == Phase::Open && !sender.is_closed() && pool.len() < self.upstream.limits.max_idle_upstream {
-            pool.push(Http1 { sender, live });
+        if connection.is_at_rest() && pool.len() < self.upstream.limits.max_idle_upstream {
+            pool.push(connection);
         }
     }
 }

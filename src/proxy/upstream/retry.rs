@@ -5,18 +5,21 @@ use http::{Method, request};
 use crate::proxy::error::HttpError;
 use crate::proxy::request_body::RequestBody;
 
+use super::http1::Http1Error;
+
 /// Why a request has no answer, and the request where nothing of it was sent.
 #[derive(Debug)]
 pub(super) struct Unanswered {
     pub(super) error: HttpError,
     pub(super) never_sent: Option<(request::Parts, RequestBody)>,
+    /// The header section of one that was sent and has no body.
+    pub(super) spare: Option<Box<request::Parts>>,
 }
 
-/// The request to send again, or the error to report.
+/// The request to send again, or the error to report. `may_retry` says that the connection was a used one.
 pub(super) fn again(
-    Unanswered { error, never_sent }: Unanswered,
+    Unanswered { error, never_sent, spare }: Unanswered,
     may_retry: bool,
-    spare: Option<Box<request::Parts>>,
 ) -> Result<(request::Parts, RequestBody), HttpError> {
     match (may_retry, never_sent, spare) {
         (true, Some(request), _) => Ok(request),
@@ -36,15 +39,10 @@ fn is_idempotent(method: &Method) -> bool {
 /// The connection ended before the first byte of an answer.
 fn was_closed(error: &HttpError) -> bool {
     match error {
-        HttpError::Http1(error) => {
-            error.is_incomplete_message() || error.is_canceled() || error.is_closed() || has_io_cause(error)
-        }
+        HttpError::Upstream(error) => matches!(error, Http1Error::Unheard(_)),
         HttpError::Http2(error) => error.is_io(),
+        HttpError::Http1(_) => false,
     }
-}
-
-fn has_io_cause(error: &hyper::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|cause| cause.downcast_ref::<std::io::Error>().is_some())
 }
 
 /// The peer says that it did nothing: it refused the stream, or went away before it saw it (RFC 9113 section 8.7).

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use futures_util::future::Either;
-use http::header::{CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING};
+use http::header::{COOKIE, HOST, TE, TRANSFER_ENCODING};
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, Version, request};
+use http::{HeaderMap, HeaderValue, Response, Uri, Version, request};
 use http_body::Body as _;
 
 use crate::config::{AppProtocol, Hop};
@@ -16,6 +15,7 @@ use crate::proxy::headers::Intent;
 use crate::proxy::incoming::Incoming;
 use crate::proxy::request_body::RequestBody;
 
+use super::http1;
 use super::http2::answered;
 use super::large_answers::{LARGE_BODY, PathKey};
 use super::pool::{Lease, Leased, Wanted};
@@ -55,15 +55,15 @@ impl Upstream {
             let mut retried = false;
             loop {
                 let mut lease = self.lease(worker, wanted, retried).await?;
-                let spare = (lease.reused && !retried && body.is_empty()).then(|| Box::new(head.clone()));
-                let unanswered = match lease.send(head, body, intent).await {
+                let may_retry = lease.reused && !retried;
+                let unanswered = match lease.send(head, body, intent, may_retry).await {
                     Ok(response) => {
                         lease.path = path;
                         return Ok(Answer { response, lease, retried });
                     }
                     Err(unanswered) => *unanswered,
                 };
-                (head, body) = match again(unanswered, lease.reused && !retried, spare) {
+                (head, body) = match again(unanswered, may_retry) {
                     Ok(again) => again,
                     Err(error) => return Err(self.no_answer(error)),
                 };
@@ -105,27 +105,23 @@ impl Lease {
         mut head: request::Parts,
         body: RequestBody,
         intent: Intent,
+        may_retry: bool,
     ) -> impl Future<Output = Result<Response<Incoming>, Box<Unanswered>>> {
         match &mut self.connection {
-            Leased::Http1(sender) => {
+            Leased::Http1(connection) => {
                 write_as_http1(&mut head, intent);
-                announce_body(&mut head, &body);
-                let sending = sender.try_send_request(Request::from_parts(head, body));
-                Either::Left(sending.map(|sent| {
-                    sent.map(|response| response.map(Incoming::Http1)).map_err(|mut error| {
-                        let never_sent = error.take_message().map(Request::into_parts);
-                        Box::new(Unanswered { error: error.into_error().into(), never_sent })
-                    })
-                }))
+                let connection = connection.take().expect("a lease is for one request");
+                Either::Left(http1::send(connection, head, body))
             }
             Leased::Http2(http2) => {
                 write_as_http2(&mut head);
+                let spare = (may_retry && body.is_empty()).then(|| Box::new(head.clone()));
                 let sending = http2.send(head, body);
                 let upload = &mut self.upload;
                 Either::Right(async move {
                     let (answer, carrying) = sending?;
                     let response = answered(answer, carrying, upload).await;
-                    response.map_err(|error| Box::new(Unanswered { error: error.into(), never_sent: None }))
+                    response.map_err(|error| Box::new(Unanswered { error: error.into(), never_sent: None, spare }))
                 })
             }
         }
@@ -157,13 +153,6 @@ fn join_cookies(headers: &mut HeaderMap) {
         && let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
     {
         headers.insert(COOKIE, joined);
-    }
-}
-
-/// Says that a body follows whose length is unknown. The HTTP library assumes none for methods that rarely have one.
-fn announce_body(head: &mut request::Parts, body: &RequestBody) {
-    if !body.is_empty() && body.size_hint().exact().is_none() && !head.headers.contains_key(CONTENT_LENGTH) {
-        head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the tests are built from: a PKI made at run time, real sidecar processes, and a service to put behind them.
 
 pub(crate) mod balancer;
+pub(crate) mod door;
 pub(crate) mod exchange;
 pub(crate) mod frames;
 pub(crate) mod gate;

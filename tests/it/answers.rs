@@ -45,6 +45,8 @@ fn an_answer_that_two_readers_could_read_differently_is_a_502_and_ends_its_conne
     let cases = [
         "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nContent-Length: 6\r\n\r\nforged",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nforged",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n6\r\nforged\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 6\r\nContent-Length: 7\r\n\r\nforged!",
         "HTTP/1.1 200 OK\r\nContent-Length: 6, 7\r\n\r\nforged!",
         "HTTP/1.1 200 OK\r\nContent-Length: +6\r\n\r\nforged",

@@ -8,11 +8,13 @@
 
 mod cache;
 mod fetch;
+mod fetch_once;
 mod freshness;
 mod http_freshness;
 mod plan;
 mod preparing;
 mod reading;
+mod report;
 mod schedule;
 mod source;
 mod status;
@@ -36,9 +38,11 @@ use reading::Reading;
 use source::{Origin, Source};
 use taking::Taking;
 
+pub use fetch_once::{NotFetched, fetch_once};
 pub use freshness::Freshness;
 pub use preparing::Prepared;
 pub use reading::{crl_files, read_files, read_paths};
+pub use report::{SourceReport, SuppliedCrl};
 pub use status::{CrlStatus, OwnAlarm, RevocationStatus, SourceStatus};
 
 /// Most fetches at once.
@@ -79,6 +83,7 @@ enum What {
 struct Finished {
     origin: Origin,
     outcome: Result<Outcome, String>,
+    took: Duration,
 }
 
 #[derive(Debug)]
@@ -261,9 +266,10 @@ impl Engine {
             self.in_flight += 1;
             let (tell, origin) = (self.tell.clone(), source.origin.clone());
             tokio::spawn(async move {
+                let begun = std::time::Instant::now();
                 let outcome = fetch.run(fetcher).await;
                 // Nobody listens any more where the process ends.
-                let _ = tell.send(Finished { origin, outcome }).await;
+                let _ = tell.send(Finished { origin, outcome, took: begun.elapsed() }).await;
             });
         }
         taking.is_some_and(|taking| self.use_taken(taking, now))
@@ -277,6 +283,7 @@ impl Engine {
         };
         let mut taking = Taking::new(RevocationIndex::clone(&self.lists.load()));
         let source = &mut plan.sources[position];
+        source.took = Some(finished.took);
         let (failure, freshness) = match finished.outcome {
             Err(reason) => (Some(reason), None),
             Ok(Outcome::NotModified { freshness }) => (None, freshness),

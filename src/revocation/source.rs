@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::config::{CrlSource, CrlUrl};
 use crate::x509::RevocationIndex;
@@ -41,6 +41,8 @@ pub(super) struct Source {
     /// It gave CRLs of CAs that are not known here.
     pub(super) has_unknown_issuer: bool,
     pub(super) last_attempt: Option<SystemTime>,
+    /// How long the last attempt took.
+    pub(super) took: Option<Duration>,
     pub(super) last_success: Option<SystemTime>,
     pub(super) last_error: Option<String>,
     pub(super) successes: u64,
@@ -97,6 +99,7 @@ impl Source {
             refused: Vec::new(),
             has_unknown_issuer: false,
             last_attempt: None,
+            took: None,
             last_success: None,
             last_error: None,
             successes: 0,

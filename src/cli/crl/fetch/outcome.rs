@@ -116,7 +116,8 @@ impl Outcome<'_> {
         let (state, until) = (status.state(self.now), status.serves_until);
         let _ = writeln!(text, "  CRL         {}", shown(issuer));
         let _ = writeln!(text, "    covers    {}", shown(scope));
-        let _ = writeln!(text, "    number    {number}{base}, {entries} entries");
+        let _ = writeln!(text, "    number    {number}{base}");
+        let _ = writeln!(text, "    entries   {entries}");
         let _ = writeln!(text, "    serves    until {} ({}), {state}", Instant(until), span_of_time(self.now, until));
         let _ = writeln!(text, "    from      {}", shown(source));
         let kept = match self.kept_as(file_name) {

@@ -19,6 +19,8 @@ use subject::{Subject, Verdict};
 
 /// Most CRLs of one file that are shown.
 const MAX_CRLS: usize = 1024;
+/// Most entries of one CRL that are shown.
+const MAX_ENTRIES: u32 = 100_000;
 
 /// Show every CRL of a file or at an address
 ///
@@ -37,7 +39,7 @@ pub(super) struct Args {
     #[arg(value_name = "FILE|URL")]
     input: String,
     /// Most entries shown of each CRL
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=i64::from(MAX_ENTRIES)))]
     entries: u32,
     /// Say whether this certificate is listed
     #[arg(long, value_name = "HEX")]

@@ -8,7 +8,7 @@ use crate::x509::{CrlEntry, Instant, SerialNumber};
 
 use super::super::shown;
 use super::subject::{Subject, Verdict, remedy};
-use super::{Answer, MAX_CRLS};
+use super::{Answer, MAX_CRLS, MAX_ENTRIES};
 
 impl Answer<'_> {
     pub(super) fn to_text(&self) -> String {
@@ -91,8 +91,10 @@ fn entries(text: &mut String, subject: &Subject) {
         let _ = writeln!(text, "  {serial:<40}  {since:<20}  {reason:<20}  {invalid}");
     }
     let left = details.entries_total - details.entries.len();
-    if left > 0 {
+    if left > 0 && details.entries_total <= MAX_ENTRIES as usize {
         let _ = writeln!(text, "  and {left} more; --entries {} shows them", details.entries_total);
+    } else if left > 0 {
+        let _ = writeln!(text, "  and {left} more; --serial asks for one of them");
     }
 }
 

@@ -74,7 +74,7 @@ pub struct Event(What);
 
 #[derive(Debug)]
 enum What {
-    Finished(Finished),
+    Finished(Box<Finished>),
     Wanted(WantedCrl),
 }
 
@@ -179,7 +179,7 @@ impl Engine {
     /// Waits for something to look at. It may be dropped at any time.
     pub async fn event(&mut self) -> Event {
         tokio::select! {
-            Some(finished) = self.finished.recv() => Event(What::Finished(finished)),
+            Some(finished) = self.finished.recv() => Event(What::Finished(Box::new(finished))),
             Some(wanted) = self.wanted.recv() => Event(What::Wanted(wanted)),
         }
     }
@@ -189,7 +189,7 @@ impl Engine {
         let changed = match event.0 {
             What::Finished(finished) => {
                 self.in_flight -= 1;
-                self.take(finished, now)
+                self.take(*finished, now)
             }
             What::Wanted(wanted) => self.learn(wanted, now),
         };

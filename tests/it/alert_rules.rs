@@ -12,7 +12,7 @@ const RULES: &str = include_str!("../../packaging/prometheus/mantlet.rules.yml")
 const FIGURES: &str =
     include_str!("snapshots/it__admin__metrics_are_openmetrics_with_expiry_crl_reload_build_and_process_figures.snap");
 
-/// The series that a scrape has, as OpenMetrics derives their names from the families.
+/// The series that a scrape has, by the suffixes that each type adds to the name of its family.
 fn exported() -> BTreeSet<String> {
     let mut registry = Registry::default();
     let _ads = ProxyMetrics::register(&mut registry).listener("ads", Direction::Inbound);

@@ -15,10 +15,13 @@ const MAX_ROUNDS: usize = 8;
 /// How long a fetched CRL may take to be verified.
 const READING: Duration = Duration::from_secs(30);
 
+/// Sources that cannot be used at all, by their place in the configuration.
+type LeftOut = Vec<(usize, MaterialProblem)>;
+
 /// What came of it.
 pub(super) struct DryRun {
-    /// The sources that cannot be used at all, by their place in the configuration.
-    pub(super) unusable: Vec<(usize, MaterialProblem)>,
+    /// The sources that cannot be used at all.
+    pub(super) unusable: LeftOut,
     /// The others.
     pub(super) sources: Vec<SourceReport>,
     /// Distribution points that are not asked.
@@ -60,16 +63,16 @@ fn prepare(
     settings: &mut Revocation,
     material: &TrustMaterial,
     now: SystemTime,
-) -> Result<(Prepared, Vec<(usize, MaterialProblem)>), Vec<MaterialProblem>> {
+) -> Result<(Prepared, LeftOut), Vec<MaterialProblem>> {
     let mut places: Vec<usize> = (0..settings.sources.len()).collect();
-    let mut left_out: Vec<(usize, MaterialProblem)> = Vec::new();
+    let mut left_out: LeftOut = Vec::new();
     loop {
         let problems = match engine.prepare(Some(&*settings), material, now) {
             Ok(prepared) => return Ok((prepared, left_out)),
             Err(problems) => problems,
         };
         let is_path = |index: usize| matches!(settings.sources[index].value, CrlSource::Path(_));
-        let mut unusable: Vec<(usize, MaterialProblem)> = Vec::new();
+        let mut unusable: LeftOut = Vec::new();
         for problem in problems.iter().filter(|problem| problem.fatal) {
             match problem.part {
                 MaterialPart::Crl(index) if index < settings.sources.len() && is_path(index) => {

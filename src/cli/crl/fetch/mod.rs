@@ -21,10 +21,10 @@ use progress::Progress;
 
 /// Ask every source of CRLs that a configuration names, once
 ///
-/// Reads the files and folders and fetches from the addresses of [revocation], and from the distribution points that our own
-/// certificate names where distribution_points = true, as a sidecar would, and prints what each gave. Nothing is written: the
-/// cache is neither read nor made, but the output says under which name each CRL would be kept there. Exit code 0 if every
-/// source is good and our own certificate is found good, 1 otherwise, 2 when the configuration cannot be used.
+/// Reads the files and folders and fetches from the addresses of the configuration and, where it says so, from the distribution
+/// points that our own certificate names, as a sidecar would, and prints what each gave. Nothing is written: the cache is neither
+/// read nor made, but the output says under which name each CRL would be kept there. Exit code 0 if every source is good and our
+/// own certificate is found good, 1 otherwise, 2 when the configuration cannot be used.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -57,7 +57,9 @@ pub(super) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
         Ok(loaded) => loaded,
         Err(unusable_material) => return Ok(refuse_material(&unusable_material.problems)),
     };
-    notes.iter().for_each(|note| eprintln!("mantlet: note: {}", problem_text(note)));
+    for note in &notes {
+        eprintln!("mantlet: note: {}", problem_text(note));
+    }
     let runtime = runtime()?;
     let progress = Progress::new(stderr().is_terminal());
     let ran = runtime.block_on(DryRun::run(engine, without_cache(settings), &material, progress, now));

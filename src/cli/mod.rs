@@ -4,11 +4,14 @@ mod ca;
 mod cert;
 mod check;
 mod completions;
+mod crl;
 mod health;
+mod output;
 mod run;
 mod status;
 
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use clap::{Parser, Subcommand};
 
@@ -32,6 +35,7 @@ enum Command {
     Check(check::Args),
     Ca(ca::Args),
     Cert(cert::Args),
+    Crl(crl::Args),
     Status(status::Args),
     Health(health::Args),
     Completions(completions::Args),
@@ -44,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::execute(args),
         Command::Ca(args) => ca::execute(args),
         Command::Cert(args) => cert::execute(args),
+        Command::Crl(args) => crl::execute(args),
         Command::Status(args) => status::execute(args),
         Command::Health(args) => health::execute(args),
         Command::Completions(args) => completions::execute(args),
@@ -68,6 +73,14 @@ fn time_span(seconds: u64) -> String {
             format!("{whole}{name} {}{finer_name}", rest / finer)
         }
         _ => format!("{whole}{name}"),
+    }
+}
+
+/// `in 3d 2h`, `41m ago`: to the two largest units.
+fn span_of_time(now: SystemTime, then: SystemTime) -> String {
+    match then.duration_since(now) {
+        Ok(ahead) => format!("in {}", time_span(ahead.as_secs())),
+        Err(past) => format!("{} ago", time_span(past.duration().as_secs())),
     }
 }
 

@@ -156,9 +156,11 @@ impl FromStr for CrlUrl {
     type Err = CrlUrlError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.len() > MAX_URL {
-            return Err(CrlUrlError::TooLong { octets: text.len() });
-        }
+        let bounded = |text: &str| match text.len() {
+            octets if octets > MAX_URL => Err(CrlUrlError::TooLong { octets }),
+            _ => Ok(()),
+        };
+        bounded(text)?;
         let malformed = |detail: String| CrlUrlError::Malformed { text: text.to_owned(), detail };
         // The URL standard would take the path for the host.
         if text.split_once("://").is_some_and(|(_, rest)| rest.starts_with('/')) {
@@ -173,6 +175,8 @@ impl FromStr for CrlUrl {
             return Err(CrlUrlError::Scheme { text: text.to_owned(), scheme: url.scheme().to_owned() });
         }
         url.set_fragment(None);
+        // An octet that has no place in an address becomes three.
+        bounded(url.as_str())?;
         Ok(Self(url))
     }
 }
@@ -262,4 +266,18 @@ pub(super) fn read(t: &mut TableReader<'_, '_, '_>) -> Option<Revocation> {
         depth,
         revoked_grace,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_reads_what_it_prints_and_is_bounded_as_it_prints() {
+        let url: CrlUrl = "HTTP://CA.example:80/a b?x#part".parse().expect("an address");
+        assert_eq!(url.to_string(), "http://ca.example/a%20b?x");
+        assert_eq!(url.to_string().parse(), Ok(url));
+        let grown = format!("http://ca/{}", " x".repeat(600));
+        assert_eq!(grown.parse::<CrlUrl>(), Err(CrlUrlError::TooLong { octets: 2410 }));
+    }
 }

@@ -67,10 +67,15 @@ impl Cache {
 
     /// Keeps a CRL for the next start.
     pub(super) fn keep(&self, crl: &VerifiedCrl, der: Vec<u8>) {
-        let path = self.folder.join(format!("{}.{EXTENSION}", crl.stem.clone()));
+        let path = self.folder.join(file_name(crl));
         // The task ends with the cache alone.
         let _ = self.write.send((path, der));
     }
+}
+
+/// The name of the file that a CRL is kept in.
+pub(super) fn file_name(crl: &VerifiedCrl) -> String {
+    format!("{}.{EXTENSION}", crl.stem)
 }
 
 /// `KEY-SCOPE-complete.crl` or `KEY-SCOPE-delta.crl`, as [`VerifiedCrl::stem`] makes it.

@@ -8,11 +8,13 @@
 
 mod cache;
 mod fetch;
+mod fetch_once;
 mod freshness;
 mod http_freshness;
 mod plan;
 mod preparing;
 mod reading;
+mod report;
 mod schedule;
 mod source;
 mod status;
@@ -36,9 +38,11 @@ use reading::Reading;
 use source::{Origin, Source};
 use taking::Taking;
 
+pub use fetch_once::{NotFetched, fetch_once};
 pub use freshness::Freshness;
 pub use preparing::Prepared;
 pub use reading::{crl_files, read_files, read_paths};
+pub use report::{SourceReport, SuppliedCrl};
 pub use status::{CrlStatus, OwnAlarm, RevocationStatus, SourceStatus};
 
 /// Most fetches at once.
@@ -70,7 +74,7 @@ pub struct Event(What);
 
 #[derive(Debug)]
 enum What {
-    Finished(Finished),
+    Finished(Box<Finished>),
     Wanted(WantedCrl),
 }
 
@@ -88,6 +92,7 @@ pub struct Absorbed {
 struct Finished {
     origin: Origin,
     outcome: Result<Outcome, String>,
+    took: Duration,
 }
 
 #[derive(Debug)]
@@ -183,7 +188,7 @@ impl Engine {
     /// Waits for something to look at. It may be dropped at any time.
     pub async fn event(&mut self) -> Event {
         tokio::select! {
-            Some(finished) = self.finished.recv() => Event(What::Finished(finished)),
+            Some(finished) = self.finished.recv() => Event(What::Finished(Box::new(finished))),
             Some(wanted) = self.wanted.recv() => Event(What::Wanted(wanted)),
         }
     }
@@ -193,7 +198,7 @@ impl Engine {
         let absorbed = match event.0 {
             What::Finished(finished) => {
                 self.in_flight -= 1;
-                Absorbed { changed: self.take(finished, now), is_news: true }
+                Absorbed { changed: self.take(*finished, now), is_news: true }
             }
             What::Wanted(wanted) => self.learn(wanted, now),
         };
@@ -281,9 +286,10 @@ impl Engine {
             self.in_flight += 1;
             let (tell, origin) = (self.tell.clone(), source.origin.clone());
             tokio::spawn(async move {
+                let begun = std::time::Instant::now();
                 let outcome = fetch.run(fetcher).await;
                 // Nobody listens any more where the process ends.
-                let _ = tell.send(Finished { origin, outcome }).await;
+                let _ = tell.send(Finished { origin, outcome, took: begun.elapsed() }).await;
             });
         }
         taking.is_some_and(|taking| self.use_taken(taking, now))
@@ -297,6 +303,7 @@ impl Engine {
         };
         let mut taking = Taking::new(RevocationIndex::clone(&self.lists.load()));
         let source = &mut plan.sources[position];
+        source.took = Some(finished.took);
         let (failure, freshness) = match finished.outcome {
             Err(reason) => (Some(reason), None),
             Ok(Outcome::NotModified { freshness }) => (None, freshness),

@@ -114,7 +114,9 @@ impl Preparing {
     /// Reads a file or a folder. One that gave CRLs before may fail, and they stay.
     pub(super) fn read_source(&mut self, plan: &mut Plan, position: usize) {
         let Origin::Path(path) = plan.sources[position].origin.clone() else { return };
+        let begun = std::time::Instant::now();
         let reading = Reading::of_path(&path, plan.settings.max_size, &plan.issuers, &self.taking.index, self.now);
+        plan.sources[position].took = Some(begun.elapsed());
         let is_new = plan.sources[position].last_success.is_none();
         let problems = plan.take_path(position, &mut self.taking, reading, self.now);
         for Problem { place, message, remedy, kind } in problems {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::config::{CrlSource, CrlUrl};
 use crate::x509::RevocationIndex;
@@ -43,6 +43,8 @@ pub(super) struct Source {
     /// It gave a delta CRL whose complete one was not there.
     pub(super) lacks_base: bool,
     pub(super) last_attempt: Option<SystemTime>,
+    /// How long the last attempt took.
+    pub(super) took: Option<Duration>,
     pub(super) last_success: Option<SystemTime>,
     pub(super) last_error: Option<String>,
     pub(super) successes: u64,
@@ -100,6 +102,7 @@ impl Source {
             has_unknown_issuer: false,
             lacks_base: false,
             last_attempt: None,
+            took: None,
             last_success: None,
             last_error: None,
             successes: 0,

@@ -5,12 +5,14 @@
 #![allow(clippy::type_complexity, reason = "a table of cases is easier to read than its type")]
 
 mod admin;
+mod alert_rules;
 mod answers;
 mod attacks;
 mod ca;
 mod cert;
 mod check;
 mod config;
+mod crl;
 mod grpc;
 mod http;
 mod http2;

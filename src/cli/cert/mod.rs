@@ -3,16 +3,12 @@
 mod show;
 mod verify;
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use serde_json::{Value, json};
 
 use crate::x509::{CertificateInfo, Instant};
-
-/// The input was not usable, so that the question was not answered; clap uses the same code for bad arguments.
-const UNUSABLE: u8 = 2;
 
 /// Show and verify certificates
 #[derive(clap::Args)]
@@ -32,26 +28,6 @@ pub(super) fn execute(args: Args) -> anyhow::Result<ExitCode> {
         Command::Show(args) => show::execute(&args),
         Command::Verify(args) => verify::execute(&args),
     }
-}
-
-/// Says on standard error why the input is unusable.
-fn unusable(problems: &[String]) -> ExitCode {
-    for problem in problems {
-        eprintln!("mantlet: {problem}");
-    }
-    ExitCode::from(UNUSABLE)
-}
-
-/// Writes the answer at once; a reader that has gone away (`| head`) is no failure.
-fn print(text: &str) -> anyhow::Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
-fn print_json(value: &Value) -> anyhow::Result<()> {
-    print(&format!("{}\n", serde_json::to_string_pretty(value)?))
 }
 
 fn info_json(info: &CertificateInfo) -> Value {

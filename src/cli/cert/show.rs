@@ -7,10 +7,11 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
+use crate::cli::output::{print, print_json, unusable};
 use crate::cli::time_span;
 use crate::x509::{CertificateDetails, CertificateFile, Instant};
 
-use super::{info_json, print, print_json, unusable};
+use super::info_json;
 
 /// Show every certificate of a file
 ///

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::cli::output::{print, print_json, unusable};
 use crate::config::{OnUnknown, RevocationDepth};
 use crate::identity::{PeerPattern, ProvenNames};
 use crate::revocation::read_paths;
@@ -19,7 +20,7 @@ use crate::x509::{
     RefusalReason, RevocationLists, RevocationPolicy, TrustMaterial, Usage, VerifiedPath, presented_names, proves_name,
 };
 
-use super::{info_json, print, print_json, unusable};
+use super::info_json;
 
 /// Verify a certificate chain as a handshake does
 ///

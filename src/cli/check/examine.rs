@@ -4,14 +4,14 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::cli::time_span;
+use crate::cli::{span_of_time, time_span};
 use crate::config::{Config, Inspection, MaterialSections, Problem, Problems};
 use crate::revocation::{OwnAlarm, read_files};
 use crate::x509::{
     Instant, MaterialPart, MaterialProblem, MaterialSources, RevocationLists, TrustMaterial, UnusableMaterial,
 };
 
-use super::outcome::{Outcome, span_of_time};
+use super::outcome::Outcome;
 
 /// Examines a file and what it names. `fail_within` makes an error of what ends so soon.
 pub(super) fn examine(file: &Path, fail_within: Option<Duration>, now: SystemTime) -> Outcome {

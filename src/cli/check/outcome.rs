@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use crate::cli::time_span;
+use crate::cli::span_of_time;
 use crate::config::{Config, Inbound, Outbound, Problem, Problems};
 use crate::identity::PeerPattern;
 use crate::x509::{CertificateInfo, Instant, TrustMaterial};
@@ -87,14 +87,6 @@ impl Outcome {
             "message": problem.message,
             "remedy": problem.remedy,
         })
-    }
-}
-
-/// `in 3d 2h`, `41m ago`: to the two largest units.
-pub(super) fn span_of_time(now: SystemTime, then: SystemTime) -> String {
-    match then.duration_since(now) {
-        Ok(ahead) => format!("in {}", time_span(ahead.as_secs())),
-        Err(past) => format!("{} ago", time_span(past.duration().as_secs())),
     }
 }
 

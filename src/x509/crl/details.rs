@@ -6,8 +6,8 @@ use crate::x509::SerialNumber;
 use crate::x509::signature::Signed;
 
 use super::error::CrlError;
-use super::fields::Fields;
-use super::serials::Reason;
+use super::fields::{Entry, Fields};
+use super::serials::{Reason, minimal};
 
 /// Everything that a CRL says. Nothing of it is verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,12 +59,7 @@ impl CrlDetails {
             let entry = entry?;
             entries_total += 1;
             if entries.len() < limit {
-                entries.push(CrlEntry {
-                    serial: SerialNumber::from_der_content(entry.serial),
-                    since: UNIX_EPOCH + Duration::from_secs(entry.since),
-                    reason: entry.reason.map(|code| Reason::of_code(code).name()),
-                    invalid_since: entry.invalid_since.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds)),
-                });
+                entries.push(CrlEntry::of(&entry));
             }
         }
         Ok(Self {
@@ -79,5 +74,32 @@ impl CrlDetails {
             entries,
             fingerprint: super::digest(der),
         })
+    }
+
+    /// The entries of one serial number, which should be one at most; the first `limit` of them.
+    ///
+    /// # Errors
+    /// Where the CRL breaks a rule of the profile.
+    pub fn entries_of(der: &[u8], serial: &SerialNumber, limit: usize) -> Result<Vec<CrlEntry>, CrlError> {
+        let fields = Fields::read(&Signed::split(der)?)?;
+        let mut found = Vec::new();
+        for entry in fields.entries() {
+            let entry = entry?;
+            if found.len() < limit && minimal(entry.serial) == minimal(serial.as_der_content()) {
+                found.push(CrlEntry::of(&entry));
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl CrlEntry {
+    fn of(entry: &Entry<'_>) -> Self {
+        Self {
+            serial: SerialNumber::from_der_content(entry.serial),
+            since: UNIX_EPOCH + Duration::from_secs(entry.since),
+            reason: entry.reason.map(|code| Reason::of_code(code).name()),
+            invalid_since: entry.invalid_since.map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds)),
+        }
     }
 }

@@ -7,9 +7,9 @@ use rustls_pki_types::CertificateDer;
 use webpki::EndEntityCert;
 use x509_parser::extensions::KeyUsage;
 
-use crate::x509::SerialNumber;
 use crate::x509::facts::{Facts, IssuerKey, sha256};
 use crate::x509::signature::{self, SignatureFault, Signed};
+use crate::x509::{CertificateInfo, SerialNumber};
 
 use super::distribution_point::Scope;
 use super::error::CrlError;
@@ -78,6 +78,11 @@ impl CrlIssuers {
     /// Whether this certificate is among them.
     pub fn contain(&self, der: &CertificateDer<'_>) -> bool {
         self.0.iter().any(|(known, _)| known == der)
+    }
+
+    /// The CA with whose key a CRL was verified; nothing where it is not among these.
+    pub fn signer_of(&self, crl: &VerifiedCrl) -> Option<&CertificateInfo> {
+        self.0.iter().find(|(_, facts)| facts.issuer_key == crl.issuer_key).map(|(_, facts)| &facts.info)
     }
 
     /// How many there are.

@@ -166,7 +166,7 @@ fn entry(tail: &[u8]) -> Entry {
 }
 
 /// The content octets without those that DER forbids at the front, so that a long form of a serial number hides nothing.
-fn minimal(mut serial: &[u8]) -> &[u8] {
+pub(super) fn minimal(mut serial: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = serial {
         let is_redundant = match rest.first() {
             Some(next) => (*first == 0 && *next < 0x80) || (*first == 0xff && *next >= 0x80),

@@ -22,6 +22,10 @@ use super::taking::{Problem, ProblemKind, Taking};
 const MAX_DISTRIBUTION_POINTS: usize = 256;
 /// Most addresses whose refusal is remembered, so that each is told once.
 const MAX_TOLD: usize = 256;
+/// Most octets of an address that are told.
+const MAX_TOLD_URL: usize = 2048;
+/// Most problems of one source that are told.
+const MAX_NAMED: usize = 3;
 
 /// What the configuration asks for, and how it goes.
 #[derive(Debug, Clone)]
@@ -141,7 +145,9 @@ impl Plan {
 
     /// Adds a distribution point, unless it is known or may not be asked.
     pub(super) fn learn_point(&mut self, url: &str, now: SystemTime) {
-        if !self.settings.distribution_points || self.refused_points.contains(url) {
+        // What is longer is refused whatever it ends with.
+        let shown = url.get(..MAX_TOLD_URL).unwrap_or(url);
+        if !self.settings.distribution_points || self.refused_points.contains(shown) {
             return;
         }
         let refused = match url.parse::<CrlUrl>() {
@@ -160,8 +166,8 @@ impl Plan {
             }
         };
         if self.refused_points.len() < MAX_TOLD {
-            warn!(distribution_point = url, reason = refused, "the distribution point is not asked");
-            self.refused_points.insert(url.to_owned());
+            warn!(distribution_point = shown, reason = refused, "the distribution point is not asked");
+            self.refused_points.insert(shown.to_owned());
         }
     }
 
@@ -198,11 +204,12 @@ impl Plan {
     }
 }
 
-/// Several problems as one reason.
+/// Several problems as one reason, which names the first of them.
 pub(super) fn reasons(problems: &[Problem]) -> String {
-    let texts: Vec<String> =
-        problems.iter().map(|problem| format!("{}; {}", problem.message, problem.remedy)).collect();
-    texts.join("; ")
+    let named = problems.iter().take(MAX_NAMED).map(|problem| format!("{}; {}", problem.message, problem.remedy));
+    let more = problems.len().saturating_sub(MAX_NAMED);
+    let more = (more > 0).then(|| format!("and {more} more like these"));
+    named.chain(more).collect::<Vec<_>>().join("; ")
 }
 
 fn tell_state(status: &CrlStatus, before: Option<Freshness>, state: Freshness, on_stale: OnUnknown) {

@@ -1,0 +1,38 @@
+//! Those on the path to a CRL, CAs that want more than their share, clocks that jump, and operators at the wrong moment.
+
+use super::crl_server::{Answer, CrlServer};
+use super::made::Made;
+use super::rig::Rig;
+use crate::cert::Ca;
+
+/// What is said of an answer that holds no CRL of ours.
+fn said_of(answer: Vec<u8>) -> String {
+    let root = Ca::root("root");
+    let server = CrlServer::start(Answer::Body(answer, String::new()));
+    Rig::with(&[&root.cert], &[server.url("/")]).error()
+}
+
+#[test]
+fn what_is_said_of_a_hostile_answer_stays_short() {
+    let long = Ca::root(&"x".repeat(60_000));
+    let blocks = |text: fn(u32) -> String, count| (0..count).map(text).collect::<String>().into_bytes();
+    let labels = |number| format!("-----BEGIN {number}-----\n-----END {number}-----\n");
+    let garbage = |_| "-----BEGIN X509 CRL-----\nAA==\n-----END X509 CRL-----\n".to_owned();
+    let label = "y".repeat(60_000);
+    let cases = [
+        (blocks(labels, 20_000), "holds no CRL: found 1 x 0, 1 x 1"),
+        (format!("-----BEGIN {label}-----\n-----END {label}-----\n").into_bytes(), "holds no CRL: found no PEM block"),
+        (blocks(garbage, 2000), "holds 2000 CRLs, expected 1024 at most"),
+        (blocks(garbage, 1000), "and 997 more like these"),
+        (Made::numbered(1).signed_by(&long), "is issued by \"a name of 60021 octets\""),
+        (
+            Made::numbered(1).with_extension(&vec![0x2a; 60_000], true, &[5, 0]).signed_by(&long),
+            "has the critical extension of 60000 octets",
+        ),
+    ];
+    for (answer, message) in cases {
+        let said = said_of(answer);
+        assert!(said.contains(message), "{}: expected {message}", &said[..said.len().min(2000)]);
+        assert!(said.len() < 1000, "{} octets: {message}", said.len());
+    }
+}

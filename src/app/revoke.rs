@@ -23,10 +23,15 @@ type Verdicts = HashMap<([u8; 32], Arc<str>), Option<EndReason>>;
 impl App {
     /// Looks at what the sources of CRLs brought.
     pub(super) fn take_revocation_event(&mut self, event: Event) {
-        if self.revocation.absorb(event, SystemTime::now()) {
+        let is_answer = event.is_answer();
+        let changed = self.revocation.absorb(event, SystemTime::now());
+        if changed {
             self.judge_live_connections();
         }
-        self.show();
+        // Judging our own certificate may find a CRL missing, which is an event again: only what is new is shown.
+        if changed || is_answer {
+            self.show();
+        }
     }
 
     /// Lets the CRLs age.

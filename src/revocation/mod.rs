@@ -87,6 +87,13 @@ enum Outcome {
     Read { reading: Reading, validators: Validators, freshness: Option<Duration> },
 }
 
+impl Event {
+    /// Whether a source answered. The other events come as often as handshakes do, and seldom change what an operator sees.
+    pub fn is_answer(&self) -> bool {
+        matches!(self.0, What::Finished(_))
+    }
+}
+
 impl Engine {
     /// An engine that looks for nothing yet, and the lists that it fills.
     pub fn new() -> (Self, Arc<RevocationLists>) {
@@ -321,9 +328,8 @@ impl Engine {
         for url in &wanted.distribution_points {
             plan.learn_point(url, now);
         }
-        let is_news =
-            self.learnt.len() < MAX_LEARNT_ISSUERS && Arc::make_mut(&mut plan.issuers).learn(wanted.issuer.clone());
-        if !is_news {
+        let is_known = plan.issuers.hold(&wanted.issuer) || self.learnt.len() >= MAX_LEARNT_ISSUERS;
+        if is_known || !Arc::make_mut(&mut plan.issuers).learn(wanted.issuer.clone()) {
             return false;
         }
         debug!(issuers = plan.issuers.len(), "a CA was learnt from a path that leads to an anchor");

@@ -66,11 +66,16 @@ impl CrlIssuers {
     /// Adds a CA of a verified path. False where it was there already, or is no CA.
     pub fn learn(&mut self, der: CertificateDer<'static>) -> bool {
         let Ok(facts) = Facts::read(&der) else { return false };
-        let is_new = facts.is_ca && self.0.iter().all(|(known, _)| *known != der);
+        let is_new = facts.is_ca && !self.hold(&der);
         if is_new {
             self.0.push((der, facts));
         }
         is_new
+    }
+
+    /// Whether this very certificate is among them.
+    pub fn hold(&self, der: &CertificateDer<'_>) -> bool {
+        self.0.iter().any(|(known, _)| known == der)
     }
 
     /// How many there are.

@@ -43,6 +43,8 @@ pub use status::{CrlStatus, OwnAlarm, RevocationStatus, SourceStatus};
 
 /// Most fetches at once.
 const MAX_IN_FLIGHT: usize = 4;
+/// Most of them that one branch below an anchor has named, so that its silence leaves room for others.
+const MAX_IN_FLIGHT_OF_ONE: usize = 2;
 /// Most CAs that are learnt from verified paths.
 const MAX_LEARNT_ISSUERS: usize = 256;
 /// How often the states are looked at.
@@ -252,17 +254,16 @@ impl Engine {
     fn ask(&mut self, now: SystemTime) -> bool {
         let Some(plan) = &mut self.plan else { return false };
         let mut taking = None;
-        for position in 0..plan.sources.len() {
+        for position in plan.due(now) {
+            let is_branch_busy = plan.in_flight_beside(position) >= MAX_IN_FLIGHT_OF_ONE;
             let source = &mut plan.sources[position];
-            if source.next_attempt.is_none_or(|at| at > now) {
-                continue;
-            }
             let Some(url) = source.origin.url().cloned() else {
                 let taking = taking.get_or_insert_with(|| Taking::new(RevocationIndex::clone(&self.lists.load())));
                 plan.read_again(position, taking, now);
                 continue;
             };
-            let Some(fetchers) = plan.fetchers.as_ref().filter(|_| self.in_flight < MAX_IN_FLIGHT) else { continue };
+            let has_room = self.in_flight < MAX_IN_FLIGHT && !is_branch_busy;
+            let Some(fetchers) = plan.fetchers.as_ref().filter(|_| has_room) else { continue };
             let fetcher = match source.origin {
                 Origin::DistributionPoint(_) => fetchers.distribution_points.clone(),
                 _ => fetchers.configured.clone(),
@@ -316,8 +317,8 @@ impl Engine {
             self.lists.store(index);
         }
         plan.keep(keep);
-        for url in &freshest {
-            plan.learn_point(url, now);
+        for (url, branch) in &freshest {
+            plan.learn_point(url, *branch, now);
         }
         changed
     }
@@ -326,7 +327,7 @@ impl Engine {
     fn learn(&mut self, wanted: WantedCrl, now: SystemTime) -> bool {
         let Some(plan) = &mut self.plan else { return false };
         for url in &wanted.distribution_points {
-            plan.learn_point(url, now);
+            plan.learn_point(url, wanted.branch, now);
         }
         let is_known = plan.issuers.hold(&wanted.issuer) || self.learnt.len() >= MAX_LEARNT_ISSUERS;
         if is_known || !Arc::make_mut(&mut plan.issuers).learn(wanted.issuer.clone()) {

@@ -18,7 +18,7 @@ use super::source::{Origin, Source};
 use super::status::CrlStatus;
 use super::taking::{Problem, ProblemKind, Taking};
 
-/// Most distribution points that are learnt from certificates.
+/// Most distribution points that are learnt from certificates. One branch below an anchor gets half of what the others leave.
 const MAX_DISTRIBUTION_POINTS: usize = 256;
 /// Most addresses whose refusal is remembered, so that each is told once.
 const MAX_TOLD: usize = 256;
@@ -144,7 +144,7 @@ impl Plan {
     }
 
     /// Adds a distribution point, unless it is known or may not be asked.
-    pub(super) fn learn_point(&mut self, url: &str, now: SystemTime) {
+    pub(super) fn learn_point(&mut self, url: &str, branch: [u8; 32], now: SystemTime) {
         // What is longer is refused whatever it ends with.
         let shown = url.get(..MAX_TOLD_URL).unwrap_or(url);
         if !self.settings.distribution_points || self.refused_points.contains(shown) {
@@ -156,12 +156,19 @@ impl Plan {
             Ok(url) if !self.settings.may_ask(&url) => {
                 "its host is not among revocation.distribution_point_hosts".to_owned()
             }
-            Ok(_) if self.learnt_points() >= MAX_DISTRIBUTION_POINTS => {
-                format!("there are {MAX_DISTRIBUTION_POINTS} of them already")
+            Ok(_)
+                if !has_room(
+                    self.sources.iter().filter_map(|source| source.branch),
+                    branch,
+                    MAX_DISTRIBUTION_POINTS,
+                ) =>
+            {
+                "there are too many of them already".to_owned()
             }
             Ok(url) => {
                 info!(source = %url, "a distribution point was learnt from a certificate that leads to an anchor");
-                self.sources.push(Source::new(Origin::DistributionPoint(url), now));
+                let source = Source::new(Origin::DistributionPoint(url), now);
+                self.sources.push(Source { branch: Some(branch), ..source });
                 return;
             }
         };
@@ -171,8 +178,23 @@ impl Plan {
         }
     }
 
-    fn learnt_points(&self) -> usize {
-        self.sources.iter().filter(|source| matches!(source.origin, Origin::DistributionPoint(_))).count()
+    /// The sources whose time has come: the configured ones, and then of the learnt ones those first that wait longest.
+    pub(super) fn due(&self, now: SystemTime) -> Vec<usize> {
+        let sources = self.sources.iter().enumerate();
+        let is_due = |source: &Source| source.next_attempt.is_some_and(|at| at <= now);
+        let mut due: Vec<usize> = sources.filter(|(_, source)| is_due(source)).map(|(position, _)| position).collect();
+        due.sort_by_key(|position| {
+            let source = &self.sources[*position];
+            source.branch.and(source.next_attempt)
+        });
+        due
+    }
+
+    /// How many addresses are being asked that the same branch has named; none for what is configured.
+    pub(super) fn in_flight_beside(&self, position: usize) -> usize {
+        let branch = self.sources[position].branch;
+        let beside = self.sources.iter().filter(|source| source.branch.is_some() && source.branch == branch);
+        beside.filter(|source| source.next_attempt.is_none()).count()
     }
 
     pub(super) fn crl_status(&self, index: &RevocationIndex, crl: &VerifiedCrl) -> CrlStatus {
@@ -202,6 +224,14 @@ impl Plan {
         self.told = told;
         has_expired && self.settings.on_stale == OnUnknown::Deny
     }
+}
+
+/// Whether a branch may have one more of so many: each gets half of what the others leave, so that some is always left, and the
+/// last ones go to whoever has none.
+pub(super) fn has_room(taken: impl Iterator<Item = [u8; 32]>, branch: [u8; 32], most: usize) -> bool {
+    let (own, others): (Vec<_>, Vec<_>) = taken.partition(|one| *one == branch);
+    let (own, left) = (own.len(), most.saturating_sub(others.len()));
+    left > 0 && own < (left / 2).max(1)
 }
 
 /// Several problems as one reason, which names the first of them.

@@ -49,7 +49,8 @@ pub struct VerifiedCrl {
     pub digest: [u8; 32],
     /// Where it says that delta CRLs are to be had.
     pub freshest: Vec<String>,
-    pub(in crate::x509) issuer_key: IssuerKey,
+    /// Stands for the key and the name of its issuer.
+    pub issuer_key: [u8; 32],
     pub(in crate::x509) scope: Scope,
     pub(in crate::x509) serials: Serials,
 }

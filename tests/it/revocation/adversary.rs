@@ -1,9 +1,19 @@
 //! Those on the path to a CRL, CAs that want more than their share, clocks that jump, and operators at the wrong moment.
 
+use std::time::Duration;
+
+use mantlet::config::Revocation;
+use rcgen::{CertificateParams, CrlDistributionPoint};
+
 use super::crl_server::{Answer, CrlServer};
 use super::made::Made;
 use super::rig::Rig;
 use crate::cert::Ca;
+
+fn at(urls: &[String]) -> impl FnOnce(&mut CertificateParams) + use<> {
+    let points = urls.chunks(16).map(|uris| CrlDistributionPoint { uris: uris.to_vec() }).collect();
+    move |params: &mut CertificateParams| params.crl_distribution_points = points
+}
 
 /// What is said of an answer that holds no CRL of ours.
 fn said_of(answer: Vec<u8>) -> String {
@@ -35,4 +45,44 @@ fn what_is_said_of_a_hostile_answer_stays_short() {
         assert!(said.contains(message), "{}: expected {message}", &said[..said.len().min(2000)]);
         assert!(said.len() < 1000, "{} octets: {message}", said.len());
     }
+}
+
+#[test]
+fn a_ca_of_many_distribution_points_leaves_room_for_those_of_others() {
+    let root = Ca::root("root");
+    let sub = root.sub("sub");
+    let gone = CrlServer::start(Answer::Status("404 Not Found", String::new()));
+    let good = CrlServer::of_crl(&Made::numbered(1).signed_by(&root));
+    let settings = Revocation { distribution_points: true, ..Revocation::of([]) };
+    let mut rig = Rig::new(&[&root.cert], settings);
+    rig.start();
+    let greedy =
+        sub.leaf_with("greedy", at(&(0..256).map(|number| gone.url(&format!("/{number}"))).collect::<Vec<_>>()));
+    let leaf = root.leaf_with("ads", at(&[good.url("/")]));
+    assert_eq!(rig.verdict(&[&greedy.cert, &sub.cert]), "revocation_unknown");
+    rig.hear();
+    assert_eq!(rig.verdict(&[&leaf.cert]), "revocation_unknown");
+    rig.hear();
+    assert_eq!((rig.verdict(&[&leaf.cert]), rig.status().sources.len()), ("good", 129));
+}
+
+#[test]
+fn distribution_points_that_never_answer_do_not_keep_others_from_being_asked() {
+    let root = Ca::root("root");
+    let sub = root.sub("sub");
+    let silent = CrlServer::start(Answer::Silence);
+    let good = CrlServer::of_crl(&Made::numbered(1).signed_by(&root));
+    let settings =
+        Revocation { distribution_points: true, fetch_timeout: Duration::from_secs(5), ..Revocation::of([]) };
+    let mut rig = Rig::new(&[&root.cert], settings);
+    rig.start();
+    let greedy =
+        sub.leaf_with("greedy", at(&(0..8).map(|number| silent.url(&format!("/{number}"))).collect::<Vec<_>>()));
+    let leaf = root.leaf_with("ads", at(&[good.url("/")]));
+    assert_eq!(rig.verdict(&[&greedy.cert, &sub.cert]), "revocation_unknown");
+    rig.hear_one();
+    assert_eq!(rig.verdict(&[&leaf.cert]), "revocation_unknown");
+    rig.hear_one();
+    rig.hear_one();
+    assert_eq!(rig.verdict(&[&leaf.cert]), "good", "the first answer is that of the good one");
 }

@@ -212,7 +212,7 @@ pub(super) fn not_taken(crl: &VerifiedCrl, reason: &NotTaken) -> Option<String> 
             let held = held.as_ref().map_or("none is loaded".to_owned(), |held| format!("{held} is loaded"));
             format!("is a delta CRL of {issuer:?} that starts from the complete CRL {expected}, and {held}")
         }
-        NotTaken::TooMany => format!("is one more than the {} CRLs that are kept", crate::x509::MAX_CRLS),
+        NotTaken::TooMany => format!("is one more CRL of {issuer:?} than is kept beside those of other issuers"),
     })
 }
 

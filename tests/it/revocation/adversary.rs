@@ -6,13 +6,19 @@ use mantlet::config::Revocation;
 use rcgen::{CertificateParams, CrlDistributionPoint};
 
 use super::crl_server::{Answer, CrlServer};
-use super::made::Made;
-use super::rig::Rig;
+use super::made::{Made, point};
+use super::rig::{MINUTE, Rig};
 use crate::cert::Ca;
 
 fn at(urls: &[String]) -> impl FnOnce(&mut CertificateParams) + use<> {
     let points = urls.chunks(16).map(|uris| CrlDistributionPoint { uris: uris.to_vec() }).collect();
     move |params: &mut CertificateParams| params.crl_distribution_points = points
+}
+
+fn pem(crl: &[u8]) -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(crl);
+    format!("-----BEGIN X509 CRL-----\n{text}\n-----END X509 CRL-----\n")
 }
 
 /// What is said of an answer that holds no CRL of ours.
@@ -85,4 +91,19 @@ fn distribution_points_that_never_answer_do_not_keep_others_from_being_asked() {
     rig.hear_one();
     rig.hear_one();
     assert_eq!(rig.verdict(&[&leaf.cert]), "good", "the first answer is that of the good one");
+}
+
+#[test]
+fn a_ca_of_many_scopes_leaves_room_for_the_crls_of_others() {
+    let root = Ca::root("root");
+    let sub = root.sub("sub");
+    let scoped = |number: usize| Made::numbered(1).confined(&point(&format!("http://ca/{number}"))).signed_by(&sub);
+    let many = |from: usize| (from..from + 600).map(|number| pem(&scoped(number))).collect::<String>().into_bytes();
+    let urls = [many(0), many(600)].map(|body| CrlServer::start(Answer::Body(body, String::new())));
+    let late = CrlServer::start(Answer::Status("404 Not Found", String::new()));
+    let sources = [urls[0].url("/"), urls[1].url("/"), late.url("/")];
+    let mut rig = Rig::with(&[&root.cert, &sub.cert], &sources);
+    late.answer(Answer::crl(&Made::numbered(1).signed_by(&root)));
+    rig.pass(MINUTE);
+    assert_eq!((rig.numbers().len(), rig.verdict(&[&root.leaf("ads").cert])), (513, "good"));
 }

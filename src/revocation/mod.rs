@@ -22,7 +22,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustls_pki_types::CertificateDer;
 use tokio::sync::mpsc;
 use tracing::debug;
 
@@ -30,7 +29,7 @@ use crate::config::Revocation;
 use crate::x509::{MaterialProblem, RevocationIndex, RevocationLists, TrustMaterial, WantedCrl};
 
 use fetch::{Answer, Fetcher, Validators};
-use plan::{Plan, reasons};
+use plan::{Plan, has_room, reasons};
 use preparing::Preparing;
 use reading::Reading;
 use source::{Origin, Source};
@@ -45,7 +44,7 @@ pub use status::{CrlStatus, OwnAlarm, RevocationStatus, SourceStatus};
 const MAX_IN_FLIGHT: usize = 4;
 /// Most of them that one branch below an anchor has named, so that its silence leaves room for others.
 const MAX_IN_FLIGHT_OF_ONE: usize = 2;
-/// Most CAs that are learnt from verified paths.
+/// Most CAs that are learnt from verified paths. One branch below an anchor gets half of what the others leave.
 const MAX_LEARNT_ISSUERS: usize = 256;
 /// How often the states are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -59,7 +58,7 @@ pub struct Engine {
     finished: mpsc::Receiver<Finished>,
     in_flight: usize,
     /// CAs of verified paths that no file of ours holds.
-    learnt: Vec<CertificateDer<'static>>,
+    learnt: Vec<WantedCrl>,
     /// Absent: revocation is not checked.
     plan: Option<Plan>,
     random: fastrand::Rng,
@@ -128,8 +127,8 @@ impl Engine {
     ) -> Result<Prepared, Vec<MaterialProblem>> {
         let Some(settings) = settings else { return Ok(Prepared::nothing()) };
         let mut issuers = material.crl_issuers();
-        for issuer in &self.learnt {
-            issuers.learn(issuer.clone());
+        for learnt in &self.learnt {
+            issuers.learn(learnt.issuer.clone());
         }
         let before = self.plan.as_ref();
         let mut preparing = Preparing::new(self.lists.load().of_issuers(&issuers), now);
@@ -329,14 +328,24 @@ impl Engine {
         for url in &wanted.distribution_points {
             plan.learn_point(url, wanted.branch, now);
         }
-        let is_known = plan.issuers.hold(&wanted.issuer) || self.learnt.len() >= MAX_LEARNT_ISSUERS;
-        if is_known || !Arc::make_mut(&mut plan.issuers).learn(wanted.issuer.clone()) {
+        if plan.issuers.hold(&wanted.issuer) {
+            return false;
+        }
+        let room_for = |learnt: &[WantedCrl]| {
+            has_room(learnt.iter().map(|learnt| learnt.branch), wanted.branch, MAX_LEARNT_ISSUERS)
+        };
+        let issuers = Arc::make_mut(&mut plan.issuers);
+        if !room_for(&self.learnt) {
+            // Those whose time is over make room.
+            self.learnt.extract_if(.., |learnt| learnt.not_after < now).for_each(|ended| issuers.forget(&ended.issuer));
+        }
+        if !room_for(&self.learnt) || !issuers.learn(wanted.issuer.clone()) {
             return false;
         }
         debug!(issuers = plan.issuers.len(), "a CA was learnt from a path that leads to an anchor");
-        self.learnt.push(wanted.issuer);
+        self.learnt.push(WantedCrl { distribution_points: Vec::new(), ..wanted });
         // Its CRLs may be here already, unread for want of its key.
-        let mut preparing = Preparing::new(RevocationIndex::clone(&self.lists.load()), now);
+        let mut preparing = Preparing::new(self.lists.load().of_issuers(&plan.issuers), now);
         preparing.read_cache(plan);
         let mut taking = preparing.taking;
         for position in 0..plan.sources.len() {

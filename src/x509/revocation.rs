@@ -44,6 +44,8 @@ pub struct RevocationLists {
 pub struct WantedCrl {
     /// The CA whose CRL is missing.
     pub issuer: CertificateDer<'static>,
+    /// Until when its certificate is valid.
+    pub not_after: SystemTime,
     /// Where the certificate says that it is, in its order.
     pub distribution_points: Vec<String>,
     /// Who may have written that: the key of the anchor, or of the CA right below it that leads to all the others.
@@ -98,7 +100,7 @@ impl RevocationLists {
             // The CA says that it publishes none (RFC 9608).
             _ if subject.has_no_revocation() => Ok(()),
             Status::Expired { next_update } => {
-                self.want(subject, issuer_der, branch);
+                self.want(subject, issuer, issuer_der, branch);
                 unless_allowed(policy.on_stale, || RefusalReason::RevocationStale {
                     serial: serial(),
                     issuer: issuer.info.title(),
@@ -106,7 +108,7 @@ impl RevocationLists {
                 })
             }
             Status::Unknown => {
-                self.want(subject, issuer_der, branch);
+                self.want(subject, issuer, issuer_der, branch);
                 unless_allowed(policy.on_missing, || RefusalReason::RevocationUnknown {
                     serial: serial(),
                     issuer: issuer.info.title(),
@@ -116,11 +118,15 @@ impl RevocationLists {
     }
 
     /// Tells that a CRL is missing. The handshake does not wait for it.
-    fn want(&self, subject: &Facts, issuer: &CertificateDer<'_>, branch: &IssuerKey) {
+    fn want(&self, subject: &Facts, issuer: &Facts, issuer_der: &CertificateDer<'_>, branch: &IssuerKey) {
         let points = subject.distribution_points.as_deref().and_then(|value| DistributionPoint::read_all(value).ok());
         let urls = points.iter().flatten().flat_map(DistributionPoint::urls).map(str::to_owned);
-        let wanted =
-            WantedCrl { issuer: issuer.clone().into_owned(), distribution_points: urls.collect(), branch: *branch };
+        let wanted = WantedCrl {
+            issuer: issuer_der.clone().into_owned(),
+            not_after: issuer.info.not_after,
+            distribution_points: urls.collect(),
+            branch: *branch,
+        };
         // Without room it is told by the next handshake.
         let _ = self.wanted.try_send(wanted);
     }

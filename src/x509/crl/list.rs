@@ -74,6 +74,11 @@ impl CrlIssuers {
         is_new
     }
 
+    /// Removes a CA.
+    pub fn forget(&mut self, der: &CertificateDer<'_>) {
+        self.0.retain(|(known, _)| known != der);
+    }
+
     /// Whether this very certificate is among them.
     pub fn hold(&self, der: &CertificateDer<'_>) -> bool {
         self.0.iter().any(|(known, _)| known == der)

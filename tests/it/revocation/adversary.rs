@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use mantlet::config::Revocation;
-use rcgen::{CertificateParams, CrlDistributionPoint};
+use mantlet::config::{Revocation, RevocationDepth};
+use rcgen::{CertificateParams, CrlDistributionPoint, date_time_ymd};
 
 use super::crl_server::{Answer, CrlServer};
 use super::made::{Made, point};
-use super::rig::{MINUTE, Rig};
+use super::rig::{DAY, HOUR, MINUTE, Rig, source};
 use crate::cert::Ca;
 
 fn at(urls: &[String]) -> impl FnOnce(&mut CertificateParams) + use<> {
@@ -106,4 +106,27 @@ fn a_ca_of_many_scopes_leaves_room_for_the_crls_of_others() {
     late.answer(Answer::crl(&Made::numbered(1).signed_by(&root)));
     rig.pass(MINUTE);
     assert_eq!((rig.numbers().len(), rig.verdict(&[&root.leaf("ads").cert])), (513, "good"));
+}
+
+#[test]
+fn learnt_cas_whose_time_is_over_make_room_for_their_successors() {
+    let root = Ca::root("root");
+    let server = CrlServer::start(Answer::Status("404 Not Found", String::new()));
+    let settings = Revocation { depth: RevocationDepth::EndEntity, ..Revocation::of([source(&server.url("/"))]) };
+    let mut rig = Rig::new(&[&root.cert], settings);
+    rig.start();
+    for number in 0..256 {
+        let sub = root.sub_with(&format!("sub {number}"), |params| params.not_after = date_time_ymd(2030, 1, 2));
+        assert_eq!(rig.verdict(&[&sub.leaf("ads").cert, &sub.cert]), "revocation_unknown");
+        rig.hear_one();
+    }
+    rig.pass(2 * DAY);
+    let sub = root.sub("successor");
+    let leaf = sub.leaf("ads");
+    server.answer(Answer::crl(&Made::numbered(1).times(86_400, 3 * 86_400).signed_by(&sub)));
+    rig.pass(HOUR);
+    assert_eq!(rig.verdict(&[&leaf.cert, &sub.cert]), "revocation_unknown");
+    rig.hear();
+    rig.pass(HOUR);
+    assert_eq!(rig.verdict(&[&leaf.cert, &sub.cert]), "good");
 }

@@ -108,13 +108,9 @@ impl VerifiedCrl {
     pub fn read(der: &[u8], issuers: &CrlIssuers, source: &Arc<str>, now: SystemTime) -> Result<Self, CrlError> {
         let signed = Signed::split(der)?;
         let fields = Fields::read(&signed)?;
-        let issuer = verified_issuer(&signed, &fields, issuers)?;
+        let issuer = verified_issuer(&signed, &fields, issuers, now)?;
         if fields.this_update > now + MAX_SKEW {
             return Err(CrlError::Future { this_update: fields.this_update });
-        }
-        if issuer.info.not_after < now {
-            let not_after = issuer.info.not_after;
-            return Err(CrlError::IssuerExpired { issuer: issuer.info.title(), not_after });
         }
         let mut serials = Serials::with_room_for(fields.entries_len());
         for entry in fields.entries() {
@@ -158,11 +154,12 @@ fn hex(octets: &[u8]) -> String {
     crate::x509::certificate::Hex(octets).to_string()
 }
 
-/// The one issuer of the CRL's issuer name whose key signed it and who may sign CRLs.
+/// An issuer of the CRL's issuer name whose key signed it and who may sign CRLs now: one key may have several certificates.
 fn verified_issuer<'a>(
     signed: &Signed<'_>,
     fields: &Fields<'_>,
     issuers: &'a CrlIssuers,
+    now: SystemTime,
 ) -> Result<&'a Facts, CrlError> {
     let title = || fields.issuer_text();
     let mut fault = CrlError::UnknownIssuer { issuer: title() };
@@ -178,7 +175,13 @@ fn verified_issuer<'a>(
             Ok(()) if !facts.allows(KeyUsage::crl_sign) => {
                 fault = CrlError::NotCrlSigner { issuer: title() };
             }
+            Ok(()) if facts.info.not_after < now => {
+                fault = CrlError::IssuerExpired { issuer: facts.info.title(), not_after: facts.info.not_after };
+            }
             Ok(()) => return Ok(facts),
+            // What another certificate of the same key lacks tells more.
+            Err(SignatureFault::Wrong)
+                if matches!(fault, CrlError::IssuerExpired { .. } | CrlError::NotCrlSigner { .. }) => {}
             Err(SignatureFault::Wrong) => fault = CrlError::Signature { issuer: title() },
             Err(SignatureFault::Unsupported) if matches!(fault, CrlError::UnknownIssuer { .. }) => {
                 fault = CrlError::Algorithm;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mantlet::config::{Revocation, RevocationDepth};
-use rcgen::{CertificateParams, CrlDistributionPoint, date_time_ymd};
+use rcgen::{CertificateParams, CrlDistributionPoint, KeyPair, date_time_ymd};
 
 use super::crl_server::{Answer, CrlServer};
 use super::made::{Made, point};
@@ -129,4 +129,14 @@ fn learnt_cas_whose_time_is_over_make_room_for_their_successors() {
     rig.hear();
     rig.pass(HOUR);
     assert_eq!(rig.verdict(&[&leaf.cert, &sub.cert]), "good");
+}
+
+#[test]
+fn a_ca_whose_certificate_was_renewed_under_the_same_key_signs_on() {
+    let ended = Ca::root_with("root", |params| params.not_after = date_time_ymd(2029, 12, 1));
+    let key = KeyPair::try_from(ended.key.serialize_der()).expect("key");
+    let renewed = Ca::self_signed("root", key, |_| {});
+    let server = CrlServer::of_crl(&Made::numbered(1).signed_by(&renewed));
+    let rig = Rig::with(&[&ended.cert, &renewed.cert], &[server.url("/")]);
+    assert_eq!((rig.numbers(), rig.verdict(&[&renewed.leaf("ads").cert])), (vec!["01".to_owned()], "good"));
 }

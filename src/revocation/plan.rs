@@ -181,7 +181,9 @@ impl Plan {
     /// The sources whose time has come: the configured ones, and then of the learnt ones those first that wait longest.
     pub(super) fn due(&self, now: SystemTime) -> Vec<usize> {
         let sources = self.sources.iter().enumerate();
-        let is_due = |source: &Source| source.next_attempt.is_some_and(|at| at <= now);
+        // Later than `max_age` lies only what was fixed before the clock was set back, or `max_age` shortened.
+        let latest = now + self.settings.max_age;
+        let is_due = |source: &Source| source.next_attempt.is_some_and(|at| at <= now || at > latest);
         let mut due: Vec<usize> = sources.filter(|(_, source)| is_due(source)).map(|(position, _)| position).collect();
         due.sort_by_key(|position| {
             let source = &self.sources[*position];

@@ -3,12 +3,18 @@
 use std::time::Duration;
 
 use mantlet::config::{Revocation, RevocationDepth};
-use rcgen::{CertificateParams, CrlDistributionPoint, KeyPair, date_time_ymd};
+use rcgen::{CertificateParams, CrlDistributionPoint, KeyPair, SerialNumber, date_time_ymd};
 
 use super::crl_server::{Answer, CrlServer};
 use super::made::{Made, point};
 use super::rig::{DAY, HOUR, MINUTE, Rig, source};
-use crate::cert::Ca;
+use crate::cert::{Ca, Leaf};
+
+const SERIAL: &[u8] = &[0x4f, 2, 3, 4];
+
+fn numbered(ca: &Ca, serial: &[u8]) -> Leaf {
+    ca.leaf_with("ads", |params| params.serial_number = Some(SerialNumber::from_slice(serial)))
+}
 
 fn at(urls: &[String]) -> impl FnOnce(&mut CertificateParams) + use<> {
     let points = urls.chunks(16).map(|uris| CrlDistributionPoint { uris: uris.to_vec() }).collect();
@@ -139,4 +145,28 @@ fn a_ca_whose_certificate_was_renewed_under_the_same_key_signs_on() {
     let server = CrlServer::of_crl(&Made::numbered(1).signed_by(&renewed));
     let rig = Rig::with(&[&ended.cert, &renewed.cert], &[server.url("/")]);
     assert_eq!((rig.numbers(), rig.verdict(&[&renewed.leaf("ads").cert])), (vec!["01".to_owned()], "good"));
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_put_off_the_next_fetch() {
+    let root = Ca::root("root");
+    let server = CrlServer::of_crl(&Made::numbered(1).signed_by(&root));
+    let mut rig = Rig::with(&[&root.cert], &[server.url("/")]);
+    rig.pass(30 * DAY);
+    server.answer(Answer::crl(&Made::numbered(2).revoking(SERIAL, None).signed_by(&root)));
+    rig.now -= 30 * DAY;
+    rig.settle();
+    assert_eq!(rig.verdict(&[&numbered(&root, SERIAL).cert]), "revoked");
+}
+
+#[test]
+fn a_shorter_max_age_counts_from_the_reload_on() {
+    let root = Ca::root("root");
+    let server = CrlServer::of_crl(&Made::numbered(1).signed_by(&root));
+    let mut rig = Rig::with(&[&root.cert], &[server.url("/")]);
+    server.answer(Answer::crl(&Made::numbered(2).revoking(SERIAL, None).signed_by(&root)));
+    rig.settings.max_age = MINUTE;
+    rig.prepare().expect("usable");
+    rig.pass(MINUTE);
+    assert_eq!(rig.verdict(&[&numbered(&root, SERIAL).cert]), "revoked");
 }

@@ -210,6 +210,9 @@ impl Engine {
         self.looked_at = Some(now);
         let index = self.lists.load();
         let has_expired = self.plan.as_mut().is_some_and(|plan| plan.tell_states(&index, now));
+        if has_expired {
+            self.lists.have_aged();
+        }
         changed || has_expired
     }
 

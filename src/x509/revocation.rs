@@ -70,7 +70,12 @@ impl RevocationLists {
         self.version.fetch_add(1, Ordering::Release);
     }
 
-    /// A number that is another after each replacement.
+    /// What they say is another now, as one has expired: a handshake under way is judged again.
+    pub fn have_aged(&self) {
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// A number that is another after each replacement, and after one has expired.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }

@@ -170,3 +170,16 @@ fn a_shorter_max_age_counts_from_the_reload_on() {
     rig.pass(MINUTE);
     assert_eq!(rig.verdict(&[&numbered(&root, SERIAL).cert]), "revoked");
 }
+
+#[test]
+fn a_handshake_that_spans_the_end_of_a_crl_is_judged_again() {
+    let root = Ca::root("root");
+    let server = CrlServer::of_crl(&Made::numbered(1).signed_by(&root));
+    let mut rig = Rig::with(&[&root.cert], &[server.url("/")]);
+    server.answer(Answer::Status("503 Service Unavailable", String::new()));
+    rig.pass(23 * HOUR);
+    let before = rig.versions();
+    rig.pass(HOUR + Duration::from_secs(1));
+    assert_eq!(rig.states(), ["expired"]);
+    assert_ne!(rig.versions(), before);
+}

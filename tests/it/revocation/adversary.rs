@@ -7,7 +7,7 @@ use rcgen::{CertificateParams, CrlDistributionPoint, KeyPair, SerialNumber, date
 
 use super::crl_server::{Answer, CrlServer};
 use super::made::{Made, point};
-use super::rig::{DAY, HOUR, MINUTE, Rig, source};
+use super::rig::{DAY, HOUR, MINUTE, Rig, located, source};
 use crate::cert::{Ca, Leaf};
 
 const SERIAL: &[u8] = &[0x4f, 2, 3, 4];
@@ -182,4 +182,17 @@ fn a_handshake_that_spans_the_end_of_a_crl_is_judged_again() {
     rig.pass(HOUR + Duration::from_secs(1));
     assert_eq!(rig.states(), ["expired"]);
     assert_ne!(rig.versions(), before);
+}
+
+#[test]
+fn a_link_in_the_folder_of_the_cache_is_not_written_through() {
+    let root = Ca::root("root");
+    let mut rig = Rig::new(&[&root.cert], Revocation::of([source("http://127.0.0.1:9/ca.crl")]));
+    let (cache, key) = (rig.path().join("cache"), rig.path().join("key.pem"));
+    std::fs::create_dir(&cache).unwrap();
+    std::fs::write(&key, "a private key").unwrap();
+    std::os::unix::fs::symlink(&key, cache.join(".probe")).unwrap();
+    rig.settings.cache_dir = Some(located(cache));
+    rig.prepare().expect("usable");
+    assert_eq!(std::fs::read_to_string(&key).unwrap(), "a private key");
 }

@@ -106,12 +106,19 @@ impl VerifiedCrl {
     /// # Errors
     /// Why it is not used.
     pub fn read(der: &[u8], issuers: &CrlIssuers, source: &Arc<str>, now: SystemTime) -> Result<Self, CrlError> {
+        let crl = Self::read_again(der, issuers, source, now)?;
+        let this_update = crl.info.this_update;
+        if this_update > now + MAX_SKEW { Err(CrlError::Future { this_update }) } else { Ok(crl) }
+    }
+
+    /// Reads and verifies one CRL that was read before. If its date of issue lies ahead, the clock was set back.
+    ///
+    /// # Errors
+    /// Why it is not used.
+    pub fn read_again(der: &[u8], issuers: &CrlIssuers, source: &Arc<str>, now: SystemTime) -> Result<Self, CrlError> {
         let signed = Signed::split(der)?;
         let fields = Fields::read(&signed)?;
         let issuer = verified_issuer(&signed, &fields, issuers, now)?;
-        if fields.this_update > now + MAX_SKEW {
-            return Err(CrlError::Future { this_update: fields.this_update });
-        }
         let mut serials = Serials::with_room_for(fields.entries_len());
         for entry in fields.entries() {
             let entry = entry?;

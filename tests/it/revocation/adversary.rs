@@ -196,3 +196,25 @@ fn a_link_in_the_folder_of_the_cache_is_not_written_through() {
     rig.prepare().expect("usable");
     assert_eq!(std::fs::read_to_string(&key).unwrap(), "a private key");
 }
+
+#[test]
+fn a_clock_that_starts_too_early_does_not_lose_what_the_cache_knows() {
+    let root = Ca::root("root");
+    let server = CrlServer::of_crl(&Made::numbered(5).revoking(SERIAL, None).signed_by(&root));
+    let mut rig = Rig::new(&[&root.cert], Revocation::of([source(&server.url("/"))]));
+    let cache = rig.path().join("cache");
+    rig.settings.cache_dir = Some(located(cache.clone()));
+    rig.start();
+    let is_kept =
+        |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().path().extension().is_some_and(|is| is == "crl");
+    while !std::fs::read_dir(&cache).unwrap().any(is_kept) {
+        rig.idle();
+    }
+    // Someone who sets the clock back also replays what was good then.
+    server.answer(Answer::crl(&Made::numbered(4).times(-3 * 86_400, 86_400).signed_by(&root)));
+    rig.now -= 2 * DAY;
+    let mut rig = rig.restarted(&[&root.cert]);
+    rig.start();
+    let leaf = numbered(&root, SERIAL);
+    assert_eq!((rig.numbers(), rig.verdict(&[&leaf.cert])), (vec!["05".to_owned()], "revoked"));
+}

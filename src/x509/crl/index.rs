@@ -35,7 +35,7 @@ struct ScopedCrl {
 /// Why a verified CRL does not come into use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotTaken {
-    /// It is in use already.
+    /// It is in use already, or a delta CRL that was issued together with the complete one.
     Unchanged,
     /// One that is newer is in use.
     Older {
@@ -196,6 +196,10 @@ impl ScopedCrl {
         }
         if !is_above(&delta.info, &self.complete.info) {
             let CrlInfo { number, this_update, .. } = &self.complete.info;
+            // One number for both, where they are issued at once (RFC 5280 section 5.2.3).
+            if delta.info.number == *number {
+                return Err(NotTaken::Unchanged);
+            }
             return Err(NotTaken::Older { held: number.clone(), this_update: *this_update });
         }
         Ok(Self { complete: Arc::clone(&self.complete), delta: Some(Arc::clone(delta)) })

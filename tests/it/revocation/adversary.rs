@@ -218,3 +218,14 @@ fn a_clock_that_starts_too_early_does_not_lose_what_the_cache_knows() {
     let leaf = numbered(&root, SERIAL);
     assert_eq!((rig.numbers(), rig.verdict(&[&leaf.cert])), (vec!["05".to_owned()], "revoked"));
 }
+
+#[test]
+fn a_delta_crl_that_comes_with_the_complete_one_of_its_number_is_no_rollback() {
+    let root = Ca::root("root");
+    let complete = CrlServer::of_crl(&Made::numbered(6).signed_by(&root));
+    let delta = CrlServer::of_crl(&Made::numbered(6).since(5).signed_by(&root));
+    let mut rig = Rig::with(&[&root.cert], &[complete.url("/"), delta.url("/")]);
+    rig.pass(HOUR);
+    let source = rig.source(1);
+    assert_eq!((source.last_error, source.rollbacks), (None, 0), "RFC 5280 section 5.2.3 has them share it");
+}

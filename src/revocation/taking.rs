@@ -90,6 +90,12 @@ impl Taking {
                 }
             }
         }
+        // What it gave before stays in use where it gives something else in its place that cannot be.
+        if problems.iter().any(|problem| problem.kind == ProblemKind::Unusable) {
+            let before = std::mem::take(&mut source.supplied).into_iter();
+            let kept: Vec<String> = before.filter(|stem| !supplied.contains(stem)).collect();
+            supplied.extend(kept);
+        }
         (source.supplied, source.refused) = (supplied, refused);
         problems
     }

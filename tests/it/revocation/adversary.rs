@@ -6,7 +6,7 @@ use mantlet::config::{Revocation, RevocationDepth};
 use rcgen::{CertificateParams, CrlDistributionPoint, KeyPair, SerialNumber, date_time_ymd};
 
 use super::crl_server::{Answer, CrlServer};
-use super::made::{Made, point};
+use super::made::{Made, point, tlv};
 use super::rig::{DAY, HOUR, MINUTE, Rig, located, source};
 use crate::cert::{Ca, Leaf};
 
@@ -228,4 +228,14 @@ fn a_delta_crl_that_comes_with_the_complete_one_of_its_number_is_no_rollback() {
     rig.pass(HOUR);
     let source = rig.source(1);
     assert_eq!((source.last_error, source.rollbacks), (None, 0), "RFC 5280 section 5.2.3 has them share it");
+}
+
+#[test]
+fn a_source_that_gives_nonsense_is_still_that_of_the_crl_in_use() {
+    let root = Ca::root("root");
+    let server = CrlServer::of_crl(&Made::numbered(1).signed_by(&root));
+    let mut rig = Rig::with(&[&root.cert], &[server.url("/")]);
+    server.answer(Answer::Body(tlv(0x30, b"nonsense"), String::new()));
+    rig.pass(HOUR);
+    assert_eq!(rig.states(), ["due"]);
 }

@@ -28,7 +28,7 @@ use tracing::debug;
 use crate::config::Revocation;
 use crate::x509::{MaterialProblem, RevocationIndex, RevocationLists, TrustMaterial, WantedCrl};
 
-use fetch::{Answer, Fetcher, Validators};
+use fetch::{Answer, FetchError, Fetcher, Validators};
 use plan::{Plan, has_room, reasons};
 use preparing::Preparing;
 use reading::Reading;
@@ -300,6 +300,10 @@ impl Engine {
         let source = &mut plan.sources[position];
         let (failure, freshness) = match finished.outcome {
             Err(reason) => (Some(reason), None),
+            // A reload has dropped what the condition meant.
+            Ok(Outcome::NotModified { .. }) if !source.validators.are_there() => {
+                (Some(FetchError::NotModifiedUnasked.to_string()), None)
+            }
             Ok(Outcome::NotModified { freshness }) => (None, freshness),
             Ok(Outcome::Read { reading, validators, freshness }) => {
                 let problems = taking.take(source, reading);

@@ -239,3 +239,19 @@ fn a_source_that_gives_nonsense_is_still_that_of_the_crl_in_use() {
     rig.pass(HOUR);
     assert_eq!(rig.states(), ["due"]);
 }
+
+#[test]
+fn an_answer_to_a_condition_that_a_reload_made_void_does_not_count() {
+    let (root, other) = (Ca::root("root"), Ca::root("other"));
+    let server = CrlServer::start(Answer::Body(Made::numbered(1).signed_by(&root), "etag: \"one\"\r\n".to_owned()));
+    let mut rig = Rig::with(&[&root.cert], &[server.url("/")]);
+    rig.now += HOUR;
+    rig.ask();
+    for anchor in [&other, &root] {
+        rig.trust(&[&anchor.cert]);
+        rig.prepare().expect("usable");
+    }
+    rig.settle();
+    rig.pass(Duration::from_secs(2));
+    assert_eq!(rig.numbers(), ["01"]);
+}

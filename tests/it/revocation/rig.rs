@@ -111,6 +111,12 @@ impl Rig {
         self.settle();
     }
 
+    /// Asks what is due, and waits for nothing.
+    pub(super) fn ask(&mut self) {
+        let (engine, now) = (&mut self.engine, self.now);
+        self.runtime.block_on(async { engine.tick(now) });
+    }
+
     /// Waits for one event, and for nothing that follows from it.
     pub(super) fn hear_one(&mut self) {
         let now = self.now;

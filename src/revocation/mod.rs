@@ -131,6 +131,9 @@ impl Engine {
             issuers.learn(learnt.issuer.clone());
         }
         let before = self.plan.as_ref();
+        if let Some(before) = before {
+            issuers.keep_certified(&before.issuers, now);
+        }
         let mut preparing = Preparing::new(self.lists.load().of_issuers(&issuers), now);
         let mut plan = Plan {
             settings: settings.clone(),

@@ -74,6 +74,24 @@ impl CrlIssuers {
         is_new
     }
 
+    /// Adds those CAs of `before` that one of these has certified: peers may present them still.
+    pub fn keep_certified(&mut self, before: &Self, now: SystemTime) {
+        let mut rest: Vec<_> =
+            before.0.iter().filter(|(der, facts)| facts.info.not_after >= now && !self.hold(der)).collect();
+        // One may be certified by another that was found before.
+        while let Some(position) = rest.iter().position(|(der, _)| self.have_certified(der)) {
+            self.0.push(rest.swap_remove(position).clone());
+        }
+    }
+
+    fn have_certified(&self, der: &CertificateDer<'_>) -> bool {
+        let (Ok(parsed), Ok(signed)) = (EndEntityCert::try_from(der), Signed::split(der)) else { return false };
+        self.0.iter().any(|(issuer, facts)| {
+            let is_issuer = EndEntityCert::try_from(issuer).is_ok_and(|issuer| issuer.subject() == parsed.issuer());
+            is_issuer && facts.is_ca && signature::verify(&signed, issuer).is_ok()
+        })
+    }
+
     /// Removes a CA.
     pub fn forget(&mut self, der: &CertificateDer<'_>) {
         self.0.retain(|(known, _)| known != der);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mantlet::config::{Revocation, RevocationDepth};
+use mantlet::config::{OnUnknown, Revocation, RevocationDepth};
 use rcgen::{CertificateParams, CrlDistributionPoint, KeyPair, SerialNumber, date_time_ymd};
 
 use super::crl_server::{Answer, CrlServer};
@@ -254,4 +254,30 @@ fn an_answer_to_a_condition_that_a_reload_made_void_does_not_count() {
     rig.settle();
     rig.pass(Duration::from_secs(2));
     assert_eq!(rig.numbers(), ["01"]);
+}
+
+#[test]
+fn the_crl_of_a_ca_that_the_configuration_names_no_more_still_counts_where_peers_present_it() {
+    let root = Ca::root("root");
+    let sub = root.sub("sub");
+    let server = CrlServer::of_crl(&Made::numbered(1).signed_by(&root));
+    let sub_server = CrlServer::of_crl(&Made::numbered(1).revoking(SERIAL, None).signed_by(&sub));
+    let mut rig = Rig::with(&[&root.cert, &sub.cert], &[server.url("/"), sub_server.url("/")]);
+    let (revoked, good) = (numbered(&sub, SERIAL), sub.leaf("ads"));
+    let verdicts = |rig: &Rig| [&revoked, &good].map(|leaf| rig.verdict(&[&leaf.cert, &sub.cert]));
+    assert_eq!(verdicts(&rig), ["revoked", "good"]);
+    for _ in 0..2 {
+        rig.settings.on_missing = OnUnknown::Allow;
+        rig.trust(&[&root.cert]);
+        rig.prepare().expect("usable");
+        assert_eq!(verdicts(&rig), ["revoked", "good"]);
+    }
+    rig.settings.on_missing = OnUnknown::Deny;
+    rig.trust(&[&root.cert]);
+    rig.prepare().expect("usable");
+    assert_eq!(verdicts(&rig), ["revoked", "good"]);
+    let other = Ca::root("other");
+    rig.trust(&[&other.cert]);
+    rig.prepare().expect("usable");
+    assert_eq!(rig.numbers(), Vec::<String>::new(), "they lead to no anchor");
 }

@@ -96,7 +96,8 @@ impl Plan {
                 info!(source = &*place, "the source of CRLs can be used again");
             }
             source.succeeded(now);
-            let at = schedule::after_success(now, next_update, max_age, http_freshness, jitter);
+            let at =
+                schedule::after_success(now, next_update, max_age, http_freshness, jitter, source.branch.is_some());
             (source.next_attempt, source.refresh_at) = (Some(at), Some(at));
             return;
         };

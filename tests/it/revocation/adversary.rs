@@ -281,3 +281,20 @@ fn the_crl_of_a_ca_that_the_configuration_names_no_more_still_counts_where_peers
     rig.prepare().expect("usable");
     assert_eq!(rig.numbers(), Vec::<String>::new(), "they lead to no anchor");
 }
+
+#[test]
+fn a_distribution_point_is_asked_once_a_minute_at_most() {
+    let root = Ca::root("root");
+    let server =
+        CrlServer::start(Answer::Body(Made::numbered(1).signed_by(&root), "cache-control: no-store\r\n".to_owned()));
+    let mut rig = Rig::new(&[&root.cert], Revocation { distribution_points: true, ..Revocation::of([]) });
+    rig.start();
+    assert_eq!(rig.verdict(&[&root.leaf_with("ads", at(&[server.url("/")])).cert]), "revocation_unknown");
+    rig.hear();
+    for _ in 0..59 {
+        rig.pass(Duration::from_secs(1));
+    }
+    assert_eq!(server.requests().len(), 1);
+    rig.pass(Duration::from_secs(1));
+    assert_eq!(server.requests().len(), 2);
+}

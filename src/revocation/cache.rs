@@ -27,7 +27,11 @@ impl Cache {
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let probe = folder.join(".probe");
-        fs::write(&probe, b"")?;
+        // One may be left of a start that was cut short; what it links to is not ours to write.
+        match fs::remove_file(&probe) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => fs::File::create_new(&probe)?,
+        };
         fs::remove_file(&probe)?;
         // Each write is waited for before the next, so that the last one wins; what waits was fetched, and fetches are few.
         let (write, mut writes) = mpsc::unbounded_channel::<(PathBuf, Vec<u8>)>();

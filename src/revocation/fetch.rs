@@ -156,7 +156,7 @@ impl Validators {
         Self { etag: short(ETAG), last_modified: short(LAST_MODIFIED) }
     }
 
-    fn are_there(&self) -> bool {
+    pub(super) fn are_there(&self) -> bool {
         self.etag.is_some() || self.last_modified.is_some()
     }
 

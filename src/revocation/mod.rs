@@ -24,15 +24,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustls_pki_types::CertificateDer;
 use tokio::sync::mpsc;
 use tracing::debug;
 
 use crate::config::Revocation;
 use crate::x509::{MaterialProblem, RevocationIndex, RevocationLists, TrustMaterial, WantedCrl};
 
-use fetch::{Answer, Fetcher, Validators};
-use plan::{Plan, reasons};
+use fetch::{Answer, FetchError, Fetcher, Validators};
+use plan::{Plan, has_room, reasons};
 use preparing::Preparing;
 use reading::Reading;
 use source::{Origin, Source};
@@ -47,7 +46,9 @@ pub use status::{CrlStatus, OwnAlarm, RevocationStatus, SourceStatus};
 
 /// Most fetches at once.
 const MAX_IN_FLIGHT: usize = 4;
-/// Most CAs that are learnt from verified paths.
+/// Most of them that one branch below an anchor has named, so that its silence leaves room for others.
+const MAX_IN_FLIGHT_OF_ONE: usize = 2;
+/// Most CAs that are learnt from verified paths. One branch below an anchor gets half of what the others leave.
 const MAX_LEARNT_ISSUERS: usize = 256;
 /// How often the states are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -61,7 +62,7 @@ pub struct Engine {
     finished: mpsc::Receiver<Finished>,
     in_flight: usize,
     /// CAs of verified paths that no file of ours holds.
-    learnt: Vec<CertificateDer<'static>>,
+    learnt: Vec<WantedCrl>,
     /// Absent: revocation is not checked.
     plan: Option<Plan>,
     random: fastrand::Rng,
@@ -133,10 +134,13 @@ impl Engine {
     ) -> Result<Prepared, Vec<MaterialProblem>> {
         let Some(settings) = settings else { return Ok(Prepared::nothing()) };
         let mut issuers = material.crl_issuers();
-        for issuer in &self.learnt {
-            issuers.learn(issuer.clone());
+        for learnt in &self.learnt {
+            issuers.learn(learnt.issuer.clone());
         }
         let before = self.plan.as_ref();
+        if let Some(before) = before {
+            issuers.keep_certified(&before.issuers, now);
+        }
         let mut preparing = Preparing::new(self.lists.load().of_issuers(&issuers), now);
         let mut plan = Plan {
             settings: settings.clone(),
@@ -216,6 +220,9 @@ impl Engine {
         self.looked_at = Some(now);
         let index = self.lists.load();
         let has_expired = self.plan.as_mut().is_some_and(|plan| plan.tell_states(&index, now));
+        if has_expired {
+            self.lists.have_aged();
+        }
         changed || has_expired
     }
 
@@ -259,17 +266,16 @@ impl Engine {
     fn ask(&mut self, now: SystemTime) -> bool {
         let Some(plan) = &mut self.plan else { return false };
         let mut taking = None;
-        for position in 0..plan.sources.len() {
+        for position in plan.due(now) {
+            let is_branch_busy = plan.in_flight_beside(position) >= MAX_IN_FLIGHT_OF_ONE;
             let source = &mut plan.sources[position];
-            if source.next_attempt.is_none_or(|at| at > now) {
-                continue;
-            }
             let Some(url) = source.origin.url().cloned() else {
                 let taking = taking.get_or_insert_with(|| Taking::new(RevocationIndex::clone(&self.lists.load())));
                 plan.read_again(position, taking, now);
                 continue;
             };
-            let Some(fetchers) = plan.fetchers.as_ref().filter(|_| self.in_flight < MAX_IN_FLIGHT) else { continue };
+            let has_room = self.in_flight < MAX_IN_FLIGHT && !is_branch_busy;
+            let Some(fetchers) = plan.fetchers.as_ref().filter(|_| has_room) else { continue };
             let fetcher = match source.origin {
                 Origin::DistributionPoint(_) => fetchers.distribution_points.clone(),
                 _ => fetchers.configured.clone(),
@@ -306,6 +312,10 @@ impl Engine {
         source.took = Some(finished.took);
         let (failure, freshness) = match finished.outcome {
             Err(reason) => (Some(reason), None),
+            // A reload has dropped what the condition meant.
+            Ok(Outcome::NotModified { .. }) if !source.validators.are_there() => {
+                (Some(FetchError::NotModifiedUnasked.to_string()), None)
+            }
             Ok(Outcome::NotModified { freshness }) => (None, freshness),
             Ok(Outcome::Read { reading, validators, freshness }) => {
                 let problems = taking.take(source, reading);
@@ -329,8 +339,8 @@ impl Engine {
             }
         }
         plan.keep(keep);
-        for url in &freshest {
-            plan.learn_point(url, now);
+        for (url, branch) in &freshest {
+            plan.learn_point(url, *branch, now);
         }
         changed
     }
@@ -340,16 +350,27 @@ impl Engine {
         let Some(plan) = &mut self.plan else { return Absorbed { changed: false, is_news: false } };
         let sources = plan.sources.len();
         for url in &wanted.distribution_points {
-            plan.learn_point(url, now);
+            plan.learn_point(url, wanted.branch, now);
         }
-        let is_unknown = self.learnt.len() < MAX_LEARNT_ISSUERS && !plan.issuers.contain(&wanted.issuer);
-        if !is_unknown || !Arc::make_mut(&mut plan.issuers).learn(wanted.issuer.clone()) {
-            return Absorbed { changed: false, is_news: plan.sources.len() > sources };
+        let is_news = plan.sources.len() > sources;
+        if plan.issuers.hold(&wanted.issuer) {
+            return Absorbed { changed: false, is_news };
+        }
+        let room_for = |learnt: &[WantedCrl]| {
+            has_room(learnt.iter().map(|learnt| learnt.branch), wanted.branch, MAX_LEARNT_ISSUERS)
+        };
+        let issuers = Arc::make_mut(&mut plan.issuers);
+        if !room_for(&self.learnt) {
+            // Those whose time is over make room.
+            self.learnt.extract_if(.., |learnt| learnt.not_after < now).for_each(|ended| issuers.forget(&ended.issuer));
+        }
+        if !room_for(&self.learnt) || !issuers.learn(wanted.issuer.clone()) {
+            return Absorbed { changed: false, is_news };
         }
         debug!(issuers = plan.issuers.len(), "a CA was learnt from a path that leads to an anchor");
-        self.learnt.push(wanted.issuer);
+        self.learnt.push(WantedCrl { distribution_points: Vec::new(), ..wanted });
         // Its CRLs may be here already, unread for want of its key.
-        let mut preparing = Preparing::new(RevocationIndex::clone(&self.lists.load()), now);
+        let mut preparing = Preparing::new(self.lists.load().of_issuers(&plan.issuers), now);
         preparing.read_cache(plan);
         let mut taking = preparing.taking;
         for position in 0..plan.sources.len() {

@@ -18,10 +18,14 @@ use super::source::{Origin, Source};
 use super::status::CrlStatus;
 use super::taking::{Problem, ProblemKind, Taking};
 
-/// Most distribution points that are learnt from certificates.
+/// Most distribution points that are learnt from certificates. One branch below an anchor gets half of what the others leave.
 const MAX_DISTRIBUTION_POINTS: usize = 256;
 /// Most addresses whose refusal is remembered, so that each is told once.
 const MAX_TOLD: usize = 256;
+/// Most octets of an address that are told.
+const MAX_TOLD_URL: usize = 2048;
+/// Most problems of one source that are told.
+const MAX_NAMED: usize = 3;
 
 /// What the configuration asks for, and how it goes.
 #[derive(Debug, Clone)]
@@ -92,7 +96,8 @@ impl Plan {
                 info!(source = &*place, "the source of CRLs can be used again");
             }
             source.succeeded(now);
-            let at = schedule::after_success(now, next_update, max_age, http_freshness, jitter);
+            let at =
+                schedule::after_success(now, next_update, max_age, http_freshness, jitter, source.branch.is_some());
             (source.next_attempt, source.refresh_at) = (Some(at), Some(at));
             return;
         };
@@ -140,8 +145,10 @@ impl Plan {
     }
 
     /// Adds a distribution point, unless it is known or may not be asked.
-    pub(super) fn learn_point(&mut self, url: &str, now: SystemTime) {
-        if !self.settings.distribution_points || self.refused_points.contains(url) {
+    pub(super) fn learn_point(&mut self, url: &str, branch: [u8; 32], now: SystemTime) {
+        // What is longer is refused whatever it ends with.
+        let shown = url.get(..MAX_TOLD_URL).unwrap_or(url);
+        if !self.settings.distribution_points || self.refused_points.contains(shown) {
             return;
         }
         let refused = match url.parse::<CrlUrl>() {
@@ -150,23 +157,47 @@ impl Plan {
             Ok(url) if !self.settings.may_ask(&url) => {
                 "its host is not among revocation.distribution_point_hosts".to_owned()
             }
-            Ok(_) if self.learnt_points() >= MAX_DISTRIBUTION_POINTS => {
-                format!("there are {MAX_DISTRIBUTION_POINTS} of them already")
+            Ok(_)
+                if !has_room(
+                    self.sources.iter().filter_map(|source| source.branch),
+                    branch,
+                    MAX_DISTRIBUTION_POINTS,
+                ) =>
+            {
+                "there are too many of them already".to_owned()
             }
             Ok(url) => {
                 info!(source = %url, "a distribution point was learnt from a certificate that leads to an anchor");
-                self.sources.push(Source::new(Origin::DistributionPoint(url), now));
+                let source = Source::new(Origin::DistributionPoint(url), now);
+                self.sources.push(Source { branch: Some(branch), ..source });
                 return;
             }
         };
         if self.refused_points.len() < MAX_TOLD {
-            warn!(distribution_point = url, reason = refused, "the distribution point is not asked");
-            self.refused_points.insert(url.to_owned());
+            warn!(distribution_point = shown, reason = refused, "the distribution point is not asked");
+            self.refused_points.insert(shown.to_owned());
         }
     }
 
-    fn learnt_points(&self) -> usize {
-        self.sources.iter().filter(|source| matches!(source.origin, Origin::DistributionPoint(_))).count()
+    /// The sources whose time has come: the configured ones, and then of the learnt ones those first that wait longest.
+    pub(super) fn due(&self, now: SystemTime) -> Vec<usize> {
+        let sources = self.sources.iter().enumerate();
+        // Later than `max_age` lies only what was fixed before the clock was set back, or `max_age` shortened.
+        let latest = now + self.settings.max_age;
+        let is_due = |source: &Source| source.next_attempt.is_some_and(|at| at <= now || at > latest);
+        let mut due: Vec<usize> = sources.filter(|(_, source)| is_due(source)).map(|(position, _)| position).collect();
+        due.sort_by_key(|position| {
+            let source = &self.sources[*position];
+            source.branch.and(source.next_attempt)
+        });
+        due
+    }
+
+    /// How many addresses are being asked that the same branch has named; none for what is configured.
+    pub(super) fn in_flight_beside(&self, position: usize) -> usize {
+        let branch = self.sources[position].branch;
+        let beside = self.sources.iter().filter(|source| source.branch.is_some() && source.branch == branch);
+        beside.filter(|source| source.next_attempt.is_none()).count()
     }
 
     pub(super) fn crl_status(&self, index: &RevocationIndex, crl: &VerifiedCrl) -> CrlStatus {
@@ -198,11 +229,20 @@ impl Plan {
     }
 }
 
-/// Several problems as one reason.
+/// Whether a branch may have one more of so many: each gets half of what the others leave, so that some is always left, and the
+/// last ones go to whoever has none.
+pub(super) fn has_room(taken: impl Iterator<Item = [u8; 32]>, branch: [u8; 32], most: usize) -> bool {
+    let (own, others): (Vec<_>, Vec<_>) = taken.partition(|one| *one == branch);
+    let (own, left) = (own.len(), most.saturating_sub(others.len()));
+    left > 0 && own < (left / 2).max(1)
+}
+
+/// Several problems as one reason, which names the first of them.
 pub(super) fn reasons(problems: &[Problem]) -> String {
-    let texts: Vec<String> =
-        problems.iter().map(|problem| format!("{}; {}", problem.message, problem.remedy)).collect();
-    texts.join("; ")
+    let named = problems.iter().take(MAX_NAMED).map(|problem| format!("{}; {}", problem.message, problem.remedy));
+    let more = problems.len().saturating_sub(MAX_NAMED);
+    let more = (more > 0).then(|| format!("and {more} more like these"));
+    named.chain(more).collect::<Vec<_>>().join("; ")
 }
 
 fn tell_state(status: &CrlStatus, before: Option<Freshness>, state: Freshness, on_stale: OnUnknown) {

@@ -95,7 +95,7 @@ impl Preparing {
         }
         for file in files {
             let (max_size, issuers) = (plan.settings.max_size, &plan.issuers);
-            let reading = Reading::of_path(&file, max_size, issuers, &self.taking.index, self.now);
+            let reading = Reading::of_kept(&file, max_size, issuers, &self.taking.index, self.now);
             for Read { crl, .. } in reading.crls {
                 // What is older than what is in use serves no more.
                 if let Ok(index) = self.taking.index.with(&crl) {

@@ -26,6 +26,8 @@ pub(super) struct Reading {
     pub(super) problems: Vec<ReadProblem>,
     /// It holds CRLs of CAs that are not known here, though they may be learnt from a certificate that leads to an anchor.
     pub(super) has_unknown_issuer: bool,
+    /// It is of our own cache: what it holds was read before.
+    is_kept: bool,
 }
 
 /// One CRL of a source.
@@ -76,7 +78,29 @@ impl Reading {
         held: &RevocationIndex,
         now: SystemTime,
     ) -> Self {
-        let mut reading = Self::default();
+        Self::default().with_path(path, max_size, issuers, held, now)
+    }
+
+    /// Reads a file of our own cache.
+    pub(super) fn of_kept(
+        path: &Path,
+        max_size: u64,
+        issuers: &CrlIssuers,
+        held: &RevocationIndex,
+        now: SystemTime,
+    ) -> Self {
+        Self { is_kept: true, ..Self::default() }.with_path(path, max_size, issuers, held, now)
+    }
+
+    fn with_path(
+        self,
+        path: &Path,
+        max_size: u64,
+        issuers: &CrlIssuers,
+        held: &RevocationIndex,
+        now: SystemTime,
+    ) -> Self {
+        let mut reading = self;
         if !path.is_dir() {
             reading.take_file(path, max_size, issuers, held, now);
             return reading.sorted();
@@ -125,7 +149,8 @@ impl Reading {
                         self.crls.push(Read { crl: Arc::clone(crl), der: None });
                         continue;
                     }
-                    match VerifiedCrl::read(&der, issuers, place, now) {
+                    let read = if self.is_kept { VerifiedCrl::read_again } else { VerifiedCrl::read };
+                    match read(&der, issuers, place, now) {
                         Ok(crl) => self.crls.push(Read { crl: Arc::new(crl), der: Some(der) }),
                         Err(error) => self.problems.push(Unusable::from(error).at(place)),
                     }
@@ -212,7 +237,7 @@ pub(super) fn not_taken(crl: &VerifiedCrl, reason: &NotTaken) -> Option<String> 
             let held = held.as_ref().map_or("none is loaded".to_owned(), |held| format!("{held} is loaded"));
             format!("is a delta CRL of {issuer:?} that starts from the complete CRL {expected}, and {held}")
         }
-        NotTaken::TooMany => format!("is one more than the {} CRLs that are kept", crate::x509::MAX_CRLS),
+        NotTaken::TooMany => format!("is one more CRL of {issuer:?} than is kept beside those of other issuers"),
     })
 }
 

@@ -4,23 +4,28 @@ use std::time::{Duration, SystemTime};
 
 /// The least time between two fetches from an address that answers.
 const MIN_INTERVAL: Duration = Duration::from_secs(5);
+/// The same for an address that a CA has named: each new CRL has every live connection judged again.
+const MIN_LEARNT_INTERVAL: Duration = Duration::from_secs(60);
 /// How long after the first failure it is tried again; twice as long after each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 /// The longest that it is not tried again.
 const MAX_RETRY: Duration = Duration::from_secs(300);
 
 /// After a success: at the CRL's next update, after `max_age` or at the end of the answer's freshness (RFC 9111 section 4.2),
-/// whichever is first, and up to a fifth earlier, so that many sidecars do not ask at once. `jitter` is from 0 to 1.
+/// whichever is first, and up to a fifth earlier, so that many sidecars do not ask at once. `jitter` is from 0 to 1. An address
+/// that was learnt is asked less often at the most.
 pub(super) fn after_success(
     now: SystemTime,
     next_update: Option<SystemTime>,
     max_age: Duration,
     http_freshness: Option<Duration>,
     jitter: f64,
+    is_learnt: bool,
 ) -> SystemTime {
+    let shortest = if is_learnt { MIN_LEARNT_INTERVAL } else { MIN_INTERVAL };
     let until_next = next_update.map(|next| next.duration_since(now).unwrap_or_default());
     let longest = [until_next, http_freshness].into_iter().flatten().fold(max_age, Duration::min);
-    now + earlier(longest, jitter).max(MIN_INTERVAL.min(max_age))
+    now + earlier(longest, jitter).max(shortest.min(max_age))
 }
 
 /// After so many failures in a row.
@@ -53,14 +58,14 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH;
         let at = |next: u64, http: Option<u64>| {
             let next = Some(now + Duration::from_secs(next));
-            seconds(now, after_success(now, next, HOUR, http.map(Duration::from_secs), 0.0))
+            seconds(now, after_success(now, next, HOUR, http.map(Duration::from_secs), 0.0, false))
         };
         assert_eq!(at(7200, None), 3600);
         assert_eq!(at(1800, None), 1800);
         assert_eq!(at(1800, Some(60)), 60);
         assert_eq!(at(1800, Some(0)), 5, "an answer that may not be kept is no reason to ask all the time");
         assert_eq!(at(0, None), 5);
-        assert_eq!(seconds(now, after_success(now, None, HOUR, None, 1.0)), 2880, "up to a fifth earlier");
+        assert_eq!(seconds(now, after_success(now, None, HOUR, None, 1.0, false)), 2880, "up to a fifth earlier");
     }
 
     #[test]

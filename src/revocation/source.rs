@@ -27,6 +27,9 @@ pub(super) enum Origin {
 pub(super) struct Source {
     pub(super) origin: Origin,
     pub(super) text: Arc<str>,
+    /// Of a learnt address the branch below an anchor that named it, as [`crate::x509::WantedCrl::branch`]; absent for what is
+    /// configured.
+    pub(super) branch: Option<[u8; 32]>,
     pub(super) validators: Validators,
     /// When to ask it next; nothing while it is asked, and for files.
     pub(super) next_attempt: Option<SystemTime>,
@@ -92,6 +95,7 @@ impl Source {
         let next_attempt = origin.url().map(|_| now);
         Self {
             text: origin.text(),
+            branch: None,
             origin,
             validators: Validators::default(),
             next_attempt,

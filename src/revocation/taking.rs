@@ -16,8 +16,8 @@ pub(super) struct Taking {
     pub(super) changed: bool,
     /// To be kept on the disk.
     pub(super) keep: Vec<(Arc<VerifiedCrl>, Vec<u8>)>,
-    /// Where delta CRLs are said to be had.
-    pub(super) freshest: Vec<String>,
+    /// Where delta CRLs are said to be had, and the branch below an anchor that says so.
+    pub(super) freshest: Vec<(String, [u8; 32])>,
     /// What was taken here, so that it is told where something newer takes its place at once.
     taken: Vec<[u8; 32]>,
 }
@@ -70,7 +70,8 @@ impl Taking {
                     self.index = index;
                     self.changed = true;
                     self.taken.push(crl.digest);
-                    self.freshest.extend(crl.freshest.iter().cloned());
+                    let branch = source.branch.unwrap_or(crl.issuer_key);
+                    self.freshest.extend(crl.freshest.iter().map(|url| (url.clone(), branch)));
                     self.keep.extend(der.map(|der| (crl, der)));
                 }
                 Err(reason) => {
@@ -90,6 +91,12 @@ impl Taking {
                     }));
                 }
             }
+        }
+        // What it gave before stays in use where it gives something else in its place that cannot be.
+        if problems.iter().any(|problem| problem.kind == ProblemKind::Unusable) {
+            let before = std::mem::take(&mut source.supplied).into_iter();
+            let kept: Vec<String> = before.filter(|stem| !supplied.contains(stem)).collect();
+            supplied.extend(kept);
         }
         (source.supplied, source.refused) = (supplied, refused);
         problems

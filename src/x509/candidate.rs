@@ -105,10 +105,11 @@ impl Candidate<'_> {
         let Some(policy) = &self.material.revocation else {
             return Ok(());
         };
-        let issuers = cas.iter().chain([anchor]).zip(issuer_ders);
+        let below_anchor = &cas.last().unwrap_or(anchor).issuer_key;
+        let issuers = cas.iter().map(|ca| (ca, below_anchor)).chain([(anchor, &anchor.issuer_key)]).zip(issuer_ders);
         let subjects = [self.end_entity].into_iter().chain(cas);
-        subjects.zip(issuers).take(policy.looked_up()).try_for_each(|(subject, (issuer, issuer_der))| {
-            self.material.lists.check(policy, subject, issuer, issuer_der, self.now)
+        subjects.zip(issuers).take(policy.looked_up()).try_for_each(|(subject, ((issuer, branch), issuer_der))| {
+            self.material.lists.check(policy, subject, issuer, issuer_der, branch, self.now)
         })
     }
 }

@@ -17,6 +17,11 @@ use super::distinguished_name::printable;
 /// Largest file of certificates or keys.
 pub(super) const MAX_PEM_BYTES: u64 = 1 << 20;
 
+/// Longest label of a block.
+const MAX_LABEL: usize = 64;
+/// Most labels that a message names.
+const MAX_NAMED: usize = 4;
+
 /// One block: what stands between `-----BEGIN label-----` and `-----END label-----`.
 pub(super) struct Block {
     pub(super) label: String,
@@ -108,25 +113,29 @@ fn block<'a>(
     Err(PemError::NoEnd { line: begin, label })
 }
 
-/// The label of a marker line, safe to print.
+/// The label of a marker line, safe to print and short.
 fn marker(line: &[u8], prefix: &[u8]) -> Option<String> {
     let label = line.trim_ascii().strip_prefix(prefix)?.strip_suffix(b"-----")?;
+    (label.len() <= MAX_LABEL).then_some(())?;
     Some(printable(&String::from_utf8_lossy(label)))
 }
 
 /// What a file holds, for messages: `2 × CERTIFICATE, 1 × PRIVATE KEY`.
 pub(super) fn contents(blocks: &[Block]) -> String {
-    let mut counts: Vec<(&str, usize)> = Vec::new();
+    let (mut counts, mut others): (Vec<(&str, usize)>, _) = (Vec::new(), 0);
     for block in blocks {
+        let has_room = counts.len() < MAX_NAMED;
         match counts.iter_mut().find(|(label, _)| *label == block.label) {
             Some((_, count)) => *count += 1,
-            None => counts.push((&block.label, 1)),
+            None if has_room => counts.push((&block.label, 1)),
+            None => others += 1,
         }
     }
     if counts.is_empty() {
         return "no PEM block".to_owned();
     }
-    counts.iter().map(|(label, count)| format!("{count} x {label}")).collect::<Vec<_>>().join(", ")
+    let named = counts.iter().map(|(label, count)| format!("{count} x {label}"));
+    named.chain((others > 0).then(|| format!("{others} others"))).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

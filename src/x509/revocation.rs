@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::config::{OnUnknown, Revocation, RevocationDepth};
 
 use super::crl::{DistributionPoint, Reason, Status, Subject};
-use super::facts::Facts;
+use super::facts::{Facts, IssuerKey};
 use super::{RefusalReason, RevocationIndex};
 
 /// Most messages about missing CRLs that wait to be looked at. What finds no room is told again by the next handshake.
@@ -44,8 +44,12 @@ pub struct RevocationLists {
 pub struct WantedCrl {
     /// The CA whose CRL is missing.
     pub issuer: CertificateDer<'static>,
+    /// Until when its certificate is valid.
+    pub not_after: SystemTime,
     /// Where the certificate says that it is, in its order.
     pub distribution_points: Vec<String>,
+    /// Who may have written that: the key of the anchor, or of the CA right below it that leads to all the others.
+    pub branch: [u8; 32],
 }
 
 impl RevocationLists {
@@ -66,18 +70,25 @@ impl RevocationLists {
         self.version.fetch_add(1, Ordering::Release);
     }
 
-    /// A number that is another after each replacement.
+    /// What they say is another now, as one has expired: a handshake under way is judged again.
+    pub fn have_aged(&self) {
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// A number that is another after each replacement, and after one has expired.
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Looks a certificate of a verified path up under the key of the one above it. Allocates nothing where it is good.
+    /// Looks a certificate of a verified path up under the key of the one above it, in this branch below the anchor. Allocates
+    /// nothing where it is good.
     pub(super) fn check(
         &self,
         policy: &RevocationPolicy,
         subject: &Facts,
         issuer: &Facts,
         issuer_der: &CertificateDer<'_>,
+        branch: &IssuerKey,
         now: SystemTime,
     ) -> Result<(), RefusalReason> {
         let looked_up = Subject {
@@ -94,7 +105,7 @@ impl RevocationLists {
             // The CA says that it publishes none (RFC 9608).
             _ if subject.has_no_revocation() => Ok(()),
             Status::Expired { next_update } => {
-                self.want(subject, issuer_der);
+                self.want(subject, issuer, issuer_der, branch);
                 unless_allowed(policy.on_stale, || RefusalReason::RevocationStale {
                     serial: serial(),
                     issuer: issuer.info.title(),
@@ -102,7 +113,7 @@ impl RevocationLists {
                 })
             }
             Status::Unknown => {
-                self.want(subject, issuer_der);
+                self.want(subject, issuer, issuer_der, branch);
                 unless_allowed(policy.on_missing, || RefusalReason::RevocationUnknown {
                     serial: serial(),
                     issuer: issuer.info.title(),
@@ -112,10 +123,15 @@ impl RevocationLists {
     }
 
     /// Tells that a CRL is missing. The handshake does not wait for it.
-    pub(super) fn want(&self, subject: &Facts, issuer: &CertificateDer<'_>) {
+    fn want(&self, subject: &Facts, issuer: &Facts, issuer_der: &CertificateDer<'_>, branch: &IssuerKey) {
         let points = subject.distribution_points.as_deref().and_then(|value| DistributionPoint::read_all(value).ok());
         let urls = points.iter().flatten().flat_map(DistributionPoint::urls).map(str::to_owned);
-        let wanted = WantedCrl { issuer: issuer.clone().into_owned(), distribution_points: urls.collect() };
+        let wanted = WantedCrl {
+            issuer: issuer_der.clone().into_owned(),
+            not_after: issuer.info.not_after,
+            distribution_points: urls.collect(),
+            branch: *branch,
+        };
         // Without room it is told by the next handshake.
         let _ = self.wanted.try_send(wanted);
     }

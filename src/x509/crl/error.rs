@@ -7,6 +7,9 @@ use x509_parser::der_parser::asn1_rs::Oid;
 
 use crate::x509::instant::Instant;
 
+/// Longest object identifier that is written out.
+const MAX_OID: usize = 64;
+
 /// Why a CRL is not used. Where it breaks a rule of the profile, the section is named.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -167,7 +170,10 @@ impl CrlError {
     }
 }
 
-/// Dotted decimals, or the octets where they are none.
+/// Dotted decimals, or the octets where they are none. Anyone may have written them.
 fn oid_text(octets: &[u8]) -> String {
+    if octets.len() > MAX_OID {
+        return format!("of {} octets", octets.len());
+    }
     Oid::new(octets.into()).to_id_string()
 }

@@ -24,6 +24,8 @@ const FRESHEST_CRL: &[u8] = &[0x55, 0x1d, 0x2e];
 
 /// Longest serial number and CRL number: 20 octets and one of the sign (RFC 5280 sections 4.1.2.2 and 5.2.3).
 const MAX_NUMBER: usize = 21;
+/// Longest issuer name that is written out: nothing has vouched for it yet.
+const MAX_NAME: usize = 1024;
 /// Most extensions of a CRL or of an entry.
 const MAX_EXTENSIONS: usize = 32;
 
@@ -139,6 +141,9 @@ impl<'a> Fields<'a> {
 
     /// The issuer as RFC 4514 text.
     pub(super) fn issuer_text(&self) -> String {
+        if self.issuer_tlv.len() > MAX_NAME {
+            return format!("a name of {} octets", self.issuer_tlv.len());
+        }
         X509Name::from_der(self.issuer_tlv).map_or_else(|_| "an ill-formed name".to_owned(), |(_, name)| rfc4514(&name))
     }
 

@@ -6,6 +6,8 @@ use thiserror::Error;
 
 use crate::x509::pem::{self, PemError};
 
+use super::MAX_CRLS;
+
 const LABEL: &str = "X509 CRL";
 /// The most octets in which CRLs are read at all: DER of four length octets ends there.
 pub const MAX_CRL_BYTES: u64 = (1 << 28) - 1;
@@ -21,6 +23,8 @@ enum Inner {
     Pem(#[from] PemError),
     #[error("is no regular file, expected one")]
     Irregular,
+    #[error("holds {count} CRLs, expected {MAX_CRLS} at most")]
+    TooMany { count: usize },
     #[error("holds no CRL: found {found}, expected X509 CRL in PEM or DER")]
     NoCrl { found: String },
 }
@@ -41,15 +45,18 @@ pub fn read_crl_file(path: &Path, limit: u64) -> Result<Vec<Vec<u8>>, CrlFileErr
 /// The CRLs among octets in PEM or DER, each in DER. At least one, or an error.
 ///
 /// # Errors
-/// Where there is none.
+/// Where there is none, or more than could be used.
 pub fn split_crls(bytes: Vec<u8>) -> Result<Vec<Vec<u8>>, CrlFileError> {
     if pem::is_der(&bytes) {
         return Ok(vec![bytes]);
     }
     let blocks = pem::blocks(&bytes).map_err(|error| CrlFileError(error.into()))?;
-    let found = || pem::contents(&blocks);
-    if !blocks.iter().any(|block| block.label == LABEL) {
-        return Err(CrlFileError(Inner::NoCrl { found: found() }));
+    let count = blocks.iter().filter(|block| block.label == LABEL).count();
+    if count == 0 {
+        return Err(CrlFileError(Inner::NoCrl { found: pem::contents(&blocks) }));
+    }
+    if count > MAX_CRLS {
+        return Err(CrlFileError(Inner::TooMany { count }));
     }
     let ders = blocks.into_iter().filter(|block| block.label == LABEL);
     Ok(ders.map(|mut block| std::mem::take::<Vec<u8>>(&mut block.der)).collect())

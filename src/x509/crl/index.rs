@@ -13,7 +13,8 @@ use super::distribution_point::{Reasons, Scope};
 use super::list::{CrlInfo, VerifiedCrl};
 use super::serials::{Entry, Reason};
 
-/// Most CRLs in use, complete and delta.
+/// Most complete CRLs in use, but for the first of each issuer, which always finds room. One issuer gets half of what
+/// the others leave.
 pub const MAX_CRLS: usize = 1024;
 
 /// The CRLs in use, by issuer *key* and scope, so that a CA of the same name cannot answer for another. Cloning it copies
@@ -34,7 +35,7 @@ struct ScopedCrl {
 /// Why a verified CRL does not come into use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotTaken {
-    /// It is in use already.
+    /// It is in use already, or a delta CRL that was issued together with the complete one.
     Unchanged,
     /// One that is newer is in use.
     Older {
@@ -50,7 +51,7 @@ pub enum NotTaken {
         /// The number of the one in use.
         held: Option<SerialNumber>,
     },
-    /// There are [`MAX_CRLS`].
+    /// Its issuer has its share of [`MAX_CRLS`].
     TooMany,
 }
 
@@ -91,7 +92,7 @@ impl RevocationIndex {
         let taken = match position.map(|position| &held[position]) {
             Some(held) => held.with(crl)?,
             None if crl.info.base_number.is_some() => return Err(no_base(crl, None)),
-            None if self.crls().count() >= MAX_CRLS => return Err(NotTaken::TooMany),
+            None if !held.is_empty() && held.len() >= self.share_of(held.len()) => return Err(NotTaken::TooMany),
             None => ScopedCrl { complete: Arc::clone(crl), delta: None },
         };
         let mut next = self.clone();
@@ -101,6 +102,12 @@ impl RevocationIndex {
             None => scoped.push(taken),
         }
         Ok(next)
+    }
+
+    /// How many scopes an issuer may have that has so many.
+    fn share_of(&self, own: usize) -> usize {
+        let all: usize = self.by_issuer.values().map(Vec::len).sum();
+        MAX_CRLS.saturating_sub(all - own) / 2
     }
 
     /// The index without the CRLs of issuers that are not among these.
@@ -189,6 +196,10 @@ impl ScopedCrl {
         }
         if !is_above(&delta.info, &self.complete.info) {
             let CrlInfo { number, this_update, .. } = &self.complete.info;
+            // One number for both, where they are issued at once (RFC 5280 section 5.2.3).
+            if delta.info.number == *number {
+                return Err(NotTaken::Unchanged);
+            }
             return Err(NotTaken::Older { held: number.clone(), this_update: *this_update });
         }
         Ok(Self { complete: Arc::clone(&self.complete), delta: Some(Arc::clone(delta)) })

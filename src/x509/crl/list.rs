@@ -51,7 +51,8 @@ pub struct VerifiedCrl {
     pub freshest: Vec<String>,
     /// A name for the file that it is kept in: the same for each successor, and another for each issuer key and scope.
     pub stem: String,
-    pub(in crate::x509) issuer_key: IssuerKey,
+    /// Stands for the key and the name of its issuer.
+    pub issuer_key: [u8; 32],
     pub(in crate::x509) scope: Scope,
     pub(in crate::x509) serials: Serials,
 }
@@ -68,21 +69,44 @@ impl CrlIssuers {
     /// Adds a CA of a verified path. False where it was there already, or is no CA.
     pub fn learn(&mut self, der: CertificateDer<'static>) -> bool {
         let Ok(facts) = Facts::read(&der) else { return false };
-        let is_new = facts.is_ca && self.0.iter().all(|(known, _)| *known != der);
+        let is_new = facts.is_ca && !self.hold(&der);
         if is_new {
             self.0.push((der, facts));
         }
         is_new
     }
 
-    /// Whether this certificate is among them.
-    pub fn contain(&self, der: &CertificateDer<'_>) -> bool {
-        self.0.iter().any(|(known, _)| known == der)
-    }
-
     /// The CA with whose key a CRL was verified; nothing where it is not among these.
     pub fn signer_of(&self, crl: &VerifiedCrl) -> Option<&CertificateInfo> {
         self.0.iter().find(|(_, facts)| facts.issuer_key == crl.issuer_key).map(|(_, facts)| &facts.info)
+    }
+
+    /// Adds those CAs of `before` that one of these has certified: peers may present them still.
+    pub fn keep_certified(&mut self, before: &Self, now: SystemTime) {
+        let mut rest: Vec<_> =
+            before.0.iter().filter(|(der, facts)| facts.info.not_after >= now && !self.hold(der)).collect();
+        // One may be certified by another that was found before.
+        while let Some(position) = rest.iter().position(|(der, _)| self.have_certified(der)) {
+            self.0.push(rest.swap_remove(position).clone());
+        }
+    }
+
+    fn have_certified(&self, der: &CertificateDer<'_>) -> bool {
+        let (Ok(parsed), Ok(signed)) = (EndEntityCert::try_from(der), Signed::split(der)) else { return false };
+        self.0.iter().any(|(issuer, facts)| {
+            let is_issuer = EndEntityCert::try_from(issuer).is_ok_and(|issuer| issuer.subject() == parsed.issuer());
+            is_issuer && facts.is_ca && signature::verify(&signed, issuer).is_ok()
+        })
+    }
+
+    /// Removes a CA.
+    pub fn forget(&mut self, der: &CertificateDer<'_>) {
+        self.0.retain(|(known, _)| known != der);
+    }
+
+    /// Whether this very certificate is among them.
+    pub fn hold(&self, der: &CertificateDer<'_>) -> bool {
+        self.0.iter().any(|(known, _)| known == der)
     }
 
     /// How many there are.
@@ -107,16 +131,19 @@ impl VerifiedCrl {
     /// # Errors
     /// Why it is not used.
     pub fn read(der: &[u8], issuers: &CrlIssuers, source: &Arc<str>, now: SystemTime) -> Result<Self, CrlError> {
+        let crl = Self::read_again(der, issuers, source, now)?;
+        let this_update = crl.info.this_update;
+        if this_update > now + MAX_SKEW { Err(CrlError::Future { this_update }) } else { Ok(crl) }
+    }
+
+    /// Reads and verifies one CRL that was read before. If its date of issue lies ahead, the clock was set back.
+    ///
+    /// # Errors
+    /// Why it is not used.
+    pub fn read_again(der: &[u8], issuers: &CrlIssuers, source: &Arc<str>, now: SystemTime) -> Result<Self, CrlError> {
         let signed = Signed::split(der)?;
         let fields = Fields::read(&signed)?;
-        let issuer = verified_issuer(&signed, &fields, issuers)?;
-        if fields.this_update > now + MAX_SKEW {
-            return Err(CrlError::Future { this_update: fields.this_update });
-        }
-        if issuer.info.not_after < now {
-            let not_after = issuer.info.not_after;
-            return Err(CrlError::IssuerExpired { issuer: issuer.info.title(), not_after });
-        }
+        let issuer = verified_issuer(&signed, &fields, issuers, now)?;
         let mut serials = Serials::with_room_for(fields.entries_len());
         for entry in fields.entries() {
             let entry = entry?;
@@ -159,11 +186,12 @@ fn hex(octets: &[u8]) -> String {
     crate::x509::certificate::Hex(octets).to_string()
 }
 
-/// The one issuer of the CRL's issuer name whose key signed it and who may sign CRLs.
+/// An issuer of the CRL's issuer name whose key signed it and who may sign CRLs now: one key may have several certificates.
 fn verified_issuer<'a>(
     signed: &Signed<'_>,
     fields: &Fields<'_>,
     issuers: &'a CrlIssuers,
+    now: SystemTime,
 ) -> Result<&'a Facts, CrlError> {
     let title = || fields.issuer_text();
     let mut fault = CrlError::UnknownIssuer { issuer: title() };
@@ -179,7 +207,13 @@ fn verified_issuer<'a>(
             Ok(()) if !facts.allows(KeyUsage::crl_sign) => {
                 fault = CrlError::NotCrlSigner { issuer: title() };
             }
+            Ok(()) if facts.info.not_after < now => {
+                fault = CrlError::IssuerExpired { issuer: facts.info.title(), not_after: facts.info.not_after };
+            }
             Ok(()) => return Ok(facts),
+            // What another certificate of the same key lacks tells more.
+            Err(SignatureFault::Wrong)
+                if matches!(fault, CrlError::IssuerExpired { .. } | CrlError::NotCrlSigner { .. }) => {}
             Err(SignatureFault::Wrong) => fault = CrlError::Signature { issuer: title() },
             Err(SignatureFault::Unsupported) if matches!(fault, CrlError::UnknownIssuer { .. }) => {
                 fault = CrlError::Algorithm;

@@ -48,6 +48,11 @@ impl Reason {
         self == Self::REMOVE_FROM_CRL
     }
 
+    /// How final it is.
+    fn weight(self) -> u8 {
+        if self.is_removal() { 0 } else { 1 + u8::from(!self.is_hold()) }
+    }
+
     /// Its name; a number that has none is unknown.
     pub(in crate::x509) fn name(self) -> &'static str {
         match self.0 {
@@ -92,7 +97,7 @@ impl Serials {
         records.push(reason.unwrap_or(NO_REASON));
     }
 
-    /// Sorts the entries; of several with one serial number the earliest stays that is no removal.
+    /// Sorts the entries; of several with one serial number the earliest stays of those that weigh most.
     pub(super) fn seal(&mut self) {
         self.groups.iter_mut().for_each(Group::seal);
         self.groups.shrink_to_fit();
@@ -135,8 +140,8 @@ impl Group {
         records.sort_unstable();
         records.dedup_by(|later, first| {
             let is_same = later[..serial_len] == first[..serial_len];
-            // What is both withdrawn and taken back is withdrawn.
-            if is_same && Reason(first[stride - 1]).is_removal() {
+            // What is both withdrawn and taken back is withdrawn; what is revoked and on hold as well is revoked.
+            if is_same && Reason(later[stride - 1]).weight() > Reason(first[stride - 1]).weight() {
                 *first = *later;
             }
             is_same
@@ -227,6 +232,12 @@ mod tests {
         let serials = sealed(&[(&[5], 300, Some(8)), (&[5], 400, Some(1)), (&[6], 1, Some(8))]);
         assert_eq!(serials.find(&[5]), Some(Entry { since: system_time(400), reason: Some(Reason(1)) }));
         assert!(serials.find(&[6]).and_then(|entry| entry.reason).is_some_and(Reason::is_removal));
+    }
+
+    #[test]
+    fn what_is_both_revoked_and_on_hold_is_revoked() {
+        let serials = sealed(&[(&[5], 100, Some(6)), (&[5], 300, Some(1)), (&[5], 200, Some(4))]);
+        assert_eq!(serials.find(&[5]), Some(Entry { since: system_time(200), reason: Some(Reason(4)) }));
     }
 
     #[test]

@@ -115,7 +115,7 @@ fn there_are_not_too_many_of_them() {
         assert_eq!(rig.verdict(&[&leaf.cert]), "revocation_unknown");
         rig.hear();
     }
-    assert_eq!(rig.status().sources.len(), 256);
+    assert_eq!(rig.status().sources.len(), 128);
 }
 
 #[test]

@@ -301,3 +301,23 @@ fn an_https_server_has_to_be_certified_by_our_own_anchors() {
     let said = status["revocation"]["sources"][0]["last_error"].as_str().unwrap();
     assert!(said.contains("cannot be connected to") && said.contains("certificate"), "{said}");
 }
+
+#[test]
+fn our_own_certificate_without_a_crl_keeps_no_core_busy() {
+    let (pki, service) = (Pki::new(), Service::start());
+    let (own, caller) = (pki.issue(NAME), pki.issue("gateway"));
+    let server = CrlServer::start(Answer::Status("503 Service Unavailable", String::new()));
+    let tables = format!("[revocation]\nsources = [{:?}]\n", server.url("/ca.crl"));
+    let sidecar = Sidecar::start(&inbound(&pki, &own, service.address, &[&caller.spiffe], "", &tables));
+    sidecar.wait_for_status("a failure", |status| status["not_ready"].to_string().contains("503"));
+    let ticks = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", sidecar.pid())).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let user_and_system = fields.split(' ').skip(11).take(2);
+        user_and_system.map(|field| field.parse::<u64>().unwrap()).sum::<u64>()
+    };
+    let before = ticks();
+    std::thread::sleep(Duration::from_secs(2));
+    let used = ticks() - before;
+    assert!(used < 20, "{used} hundredths of a second of two");
+}

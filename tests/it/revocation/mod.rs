@@ -1,5 +1,6 @@
 //! The revocation engine: sources, freshness, cache, scopes, deltas, and what becomes of live connections.
 
+mod adversary;
 mod cache;
 mod crl_server;
 mod distribution_points;

@@ -107,13 +107,24 @@ impl Rig {
 
     /// Waits for one event, such as a CRL that a verdict found missing, and for what follows from it.
     pub(super) fn hear(&mut self) {
+        self.hear_one();
+        self.settle();
+    }
+
+    /// Asks what is due, and waits for nothing.
+    pub(super) fn ask(&mut self) {
+        let (engine, now) = (&mut self.engine, self.now);
+        self.runtime.block_on(async { engine.tick(now) });
+    }
+
+    /// Waits for one event, and for nothing that follows from it.
+    pub(super) fn hear_one(&mut self) {
         let now = self.now;
         let engine = &mut self.engine;
         self.runtime.block_on(async {
             let event = engine.event().await;
             engine.absorb(event, now);
         });
-        self.settle();
     }
 
     /// The verdict on a client's chain: `good`, or the label of the refusal.

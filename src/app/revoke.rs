@@ -86,9 +86,9 @@ impl App {
             let verdicts = &mut verdicts.borrow_mut();
             let Some(reason) = self.withdrawn(live, &trust, now, verdicts, &hasher) else { return false };
             let ends = match reason {
-                EndReason::CertificateRevoked => live.end_within(revoked_grace, reason),
+                EndReason::CertificateRevoked => live.withdraw(Some(revoked_grace), reason),
                 // It may well be good; it finishes what it has begun.
-                EndReason::RevocationUnknown => live.end(Phase::Draining, reason),
+                EndReason::RevocationUnknown => live.withdraw(None, reason),
                 _ => live.end(Phase::Cut, reason),
             };
             if ends {

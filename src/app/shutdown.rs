@@ -1,7 +1,7 @@
 //! The end of the process, in order: inbound stops accepting and drains while outbound still serves what the local service needs to
 //! finish; then outbound follows.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
@@ -43,7 +43,7 @@ impl App {
 
     /// Drains one direction until none of its connections is left, or the deadline has passed. Outbound accepts until the end: a
     /// service that is finishing may open another connection.
-    async fn drain(&self, direction: Direction, deadline: Instant) {
+    async fn drain(&mut self, direction: Direction, deadline: Instant) {
         if direction == Direction::Inbound {
             self.listeners.stop_accepting(Direction::Inbound);
         }
@@ -53,8 +53,11 @@ impl App {
             self.connections.end_where(|live| accepted(live) && live.end(Phase::Draining, EndReason::Shutdown));
             // The first look comes late enough for what the kernel had accepted to be on the list.
             tokio::time::sleep(LOOK_AGAIN).await;
-            self.connections.sweep(&self.config.timeouts, SystemTime::now());
-            self.listeners.prune();
+            // Whoever is revoked now is not waited for.
+            while let Some(event) = self.revocation.try_event() {
+                self.take_revocation_event(event);
+            }
+            self.sweep();
             let left = self.connections.list().into_iter().filter(|live| accepted(live)).count()
                 + if direction == Direction::Inbound { self.listeners.handshakes_in_flight() } else { 0 };
             if left == 0 {

@@ -105,6 +105,8 @@ pub struct Live {
     draining_since: AtomicU64,
     /// For how many milliseconds it may drain, where that is less than `timeouts.drain`.
     drain_limit: AtomicU64,
+    /// Its peer's certificate was withdrawn.
+    withdrawn: AtomicBool,
     _held: Option<Held>,
 }
 
@@ -185,6 +187,7 @@ impl Connections {
             has_switched: AtomicBool::new(false),
             draining_since: AtomicU64::new(0),
             drain_limit: AtomicU64::new(u64::MAX),
+            withdrawn: AtomicBool::new(false),
             _held: held,
         });
         self.shard(live.id).insert(live.id, Arc::clone(&live));
@@ -242,10 +245,24 @@ impl Live {
         self.reason.get().copied()
     }
 
-    /// Whether it drains because its peer's certificate was withdrawn: nothing new is permitted on it.
+    /// Whether its peer's certificate was withdrawn, so that nothing new is permitted on it.
     pub fn is_withdrawn(&self) -> bool {
-        self.phase() != Phase::Open
-            && matches!(self.reason(), Some(EndReason::CertificateRevoked | EndReason::RevocationUnknown))
+        self.withdrawn.load(Ordering::Acquire)
+    }
+
+    /// Ends it because its peer's certificate was withdrawn: within `grace`, or once it has finished what it carries where there is
+    /// none. Nothing new is permitted on it. True where it was on its way out less far.
+    pub fn withdraw(&self, grace: Option<Duration>, reason: EndReason) -> bool {
+        self.withdrawn.store(true, Ordering::Release);
+        match grace {
+            Some(Duration::ZERO) => return self.end(Phase::Cut, reason),
+            Some(grace) => {
+                let limit = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+                self.drain_limit.fetch_min(limit, Ordering::AcqRel);
+            }
+            None => {}
+        }
+        self.end(Phase::Draining, reason)
     }
 
     /// How old it is.
@@ -286,16 +303,6 @@ impl Live {
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
         self.phase_changed.wake();
         true
-    }
-
-    /// Asks for its end within a time, at the latest after `timeouts.drain`: at once where there is none.
-    pub fn end_within(&self, grace: Duration, reason: EndReason) -> bool {
-        if grace.is_zero() {
-            return self.end(Phase::Cut, reason);
-        }
-        let limit = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
-        self.drain_limit.fetch_min(limit, Ordering::AcqRel);
-        self.end(Phase::Draining, reason)
     }
 
     /// Waits until it is further on its way out than `seen`. Only the task that serves the connection waits.

@@ -197,6 +197,12 @@ impl Engine {
         }
     }
 
+    /// What is there to look at without waiting.
+    pub fn try_event(&mut self) -> Option<Event> {
+        let finished = self.finished.try_recv().ok().map(|finished| What::Finished(Box::new(finished)));
+        finished.or_else(|| self.wanted.try_recv().ok().map(What::Wanted)).map(Event)
+    }
+
     /// Looks at it.
     pub fn absorb(&mut self, event: Event, now: SystemTime) -> Absorbed {
         let absorbed = match event.0 {

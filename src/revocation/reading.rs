@@ -238,6 +238,10 @@ pub(super) fn not_taken(crl: &VerifiedCrl, reason: &NotTaken) -> Option<String> 
             format!("is a delta CRL of {issuer:?} that starts from the complete CRL {expected}, and {held}")
         }
         NotTaken::TooMany => format!("is one more CRL of {issuer:?} than is kept beside those of other issuers"),
+        NotTaken::TooLarge => format!(
+            "makes the CRLs of {issuer:?} larger than the {} bytes of memory that one issuer's may take",
+            crate::x509::MAX_ISSUER_BYTES
+        ),
     })
 }
 

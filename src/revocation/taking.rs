@@ -60,7 +60,7 @@ impl Taking {
         source.lacks_base = false;
         for Read { crl, der } in reading.crls {
             let verdict = self.index.with(&crl);
-            if !matches!(verdict, Err(NotTaken::NoBase { .. } | NotTaken::TooMany)) {
+            if !matches!(verdict, Err(NotTaken::NoBase { .. } | NotTaken::TooMany | NotTaken::TooLarge)) {
                 supplied.push(crl.stem.clone());
             }
             match verdict {

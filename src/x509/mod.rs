@@ -27,8 +27,8 @@ mod sources;
 
 pub use certificate::{CertificateInfo, MalformedCertificate};
 pub use crl::{
-    CrlDetails, CrlEntry, CrlError, CrlFileError, CrlInfo, CrlIssuers, MAX_CRL_BYTES, MAX_CRLS, NotTaken,
-    RevocationIndex, VerifiedCrl, digest, read_crl_file, split_crls,
+    CrlDetails, CrlEntry, CrlError, CrlFileError, CrlInfo, CrlIssuers, MAX_CRL_BYTES, MAX_CRLS, MAX_ISSUER_BYTES,
+    NotTaken, RevocationIndex, VerifiedCrl, digest, read_crl_file, split_crls,
 };
 pub use details::{CertificateDetails, CertificateFile, CertificateFileError};
 pub use instant::Instant;

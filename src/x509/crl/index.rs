@@ -16,6 +16,8 @@ use super::serials::{Entry, Reason};
 /// Most complete CRLs in use, but for the first of each issuer, which always finds room. One issuer gets half of what
 /// the others leave.
 pub const MAX_CRLS: usize = 1024;
+/// Most octets of memory that the entries of one issuer's CRLs take: about 12 million.
+pub const MAX_ISSUER_BYTES: usize = 256 * 1024 * 1024;
 
 /// The CRLs in use, by issuer *key* and scope, so that a CA of the same name cannot answer for another. Cloning it copies
 /// references.
@@ -53,6 +55,8 @@ pub enum NotTaken {
     },
     /// Its issuer has its share of [`MAX_CRLS`].
     TooMany,
+    /// The CRLs of its issuer would take more than [`MAX_ISSUER_BYTES`].
+    TooLarge,
 }
 
 /// What is looked up.
@@ -95,6 +99,11 @@ impl RevocationIndex {
             None if !held.is_empty() && held.len() >= self.share_of(held.len()) => return Err(NotTaken::TooMany),
             None => ScopedCrl { complete: Arc::clone(crl), delta: None },
         };
+        let others =
+            held.iter().enumerate().filter(|(other, _)| Some(*other) != position).map(|(_, held)| held.bytes());
+        if others.sum::<usize>() + taken.bytes() > MAX_ISSUER_BYTES {
+            return Err(NotTaken::TooLarge);
+        }
         let mut next = self.clone();
         let scoped = next.by_issuer.entry(crl.issuer_key).or_default();
         match position {
@@ -170,6 +179,10 @@ impl RevocationIndex {
 impl ScopedCrl {
     fn scope(&self) -> &Scope {
         &self.complete.scope
+    }
+
+    fn bytes(&self) -> usize {
+        self.complete.entries_bytes() + self.delta.iter().map(|delta| delta.entries_bytes()).sum::<usize>()
     }
 
     fn next_update(&self) -> SystemTime {

@@ -12,7 +12,7 @@ mod serials;
 pub use details::{CrlDetails, CrlEntry};
 pub use error::CrlError;
 pub use file::{CrlFileError, MAX_CRL_BYTES, read_crl_file, split_crls};
-pub use index::{MAX_CRLS, NotTaken, RevocationIndex};
+pub use index::{MAX_CRLS, MAX_ISSUER_BYTES, NotTaken, RevocationIndex};
 pub use list::{CrlInfo, CrlIssuers, VerifiedCrl, digest};
 
 pub(super) use distribution_point::DistributionPoint;

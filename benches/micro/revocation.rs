@@ -33,6 +33,15 @@ fn verify_revoked_leaf(bencher: Bencher, entries: usize) {
     });
 }
 
+/// The lookup alone, of every certificate of a verified path.
+#[divan::bench(args = lengths(), min_time = 1)]
+fn look_up(bencher: Bencher, entries: usize) {
+    let scene = Scene::new(entries, as_der);
+    let (material, now) = (load(&scene.sources), SystemTime::now());
+    let path = material.verify(&scene.good.der, &[], Usage::Client, now).expect("good");
+    bencher.bench_local(|| assert!(material.is_unrevoked(black_box(&path), now)));
+}
+
 #[divan::bench(args = lengths(), sample_count = 20)]
 fn load_der(bencher: Bencher, entries: usize) {
     let scene = Scene::new(entries, as_der);

@@ -94,18 +94,19 @@ impl App {
             if ends {
                 let peer = live.peer.as_ref().map(|peer| peer.identity.to_string());
                 let (listener, address) = (Arc::clone(&live.listener), live.peer_address.to_string());
-                ended.borrow_mut().push((listener, live.direction, peer, address, reason));
+                let message = if live.phase() == Phase::Cut { "connection cut" } else { "connection told to go" };
+                ended.borrow_mut().push((listener, live.direction, peer, address, reason, message));
             }
             ends
         });
         // The log may be slow; nobody stays for it.
         let ended = ended.into_inner();
-        for (listener, direction, peer, address, reason) in &ended {
+        for (listener, direction, peer, address, reason, message) in &ended {
             let (listener, direction) = (&**listener, direction.label());
-            warn!(listener, direction, peer, peer.address = address, reason = reason.label(), "connection cut");
+            warn!(listener, direction, peer, peer.address = address, reason = reason.label(), "{message}");
         }
         if !ended.is_empty() {
-            info!(connections = ended.len(), "live connections were cut because trust or policy changed");
+            info!(connections = ended.len(), "live connections were ended because trust or policy changed");
         }
     }
 

@@ -24,7 +24,7 @@ pub struct Revocation {
     pub cache_dir: Option<Located<PathBuf>>,
     /// The longest time between two fetches from an address; 5 seconds to 7 days, default 1 hour.
     pub max_age: Duration,
-    /// Most octets of a file or an answer; 1 KiB to 256 MiB, default 64 MiB.
+    /// Most octets of a file or an answer; 1 KiB to 256 MiB, default 128 MiB.
     pub max_size: u64,
     /// How long a fetch may take in all; 1 second to 10 minutes, default 1 minute.
     pub fetch_timeout: Duration,
@@ -110,7 +110,7 @@ const GRACE: Duration = Duration::from_secs(3600);
 const MAX_GRACE: Duration = Duration::from_secs(30 * 24 * 3600);
 const MAX_AGE: Duration = Duration::from_secs(3600);
 const MAX_AGES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(7 * 24 * 3600));
-const MAX_SIZE: u64 = 64 * 1024 * 1024;
+const MAX_SIZE: u64 = 128 * 1024 * 1024;
 const MAX_SIZES: (u64, u64) = (1024, (1 << 28) - 1);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(60);
 const FETCH_TIMEOUTS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(600));

@@ -110,7 +110,7 @@ impl Plan {
             let source = &*place;
             warn!(
                 source,
-                reason, held_until, next_attempt, "the source of CRLs cannot be used; what it gave before stays in use"
+                reason, held_until, next_attempt, "the source of CRLs cannot be used; what is in use stays in use"
             );
         }
     }
@@ -201,12 +201,20 @@ impl Plan {
     }
 
     pub(super) fn crl_status(&self, index: &RevocationIndex, crl: &VerifiedCrl) -> CrlStatus {
-        let stem = crl.stem.clone();
-        let suppliers = self.sources.iter().filter(|source| source.supplied.contains(&stem));
+        let suppliers: Vec<&Source> =
+            self.sources.iter().filter(|source| source.supplied.contains(&crl.stem)).collect();
+        // What the cache kept is looked for again from the first attempt that fails: any silent source may be its own.
+        let silent =
+            self.sources.iter().filter(|source| source.origin.url().is_some() && source.last_success.is_none());
+        let refresh_at = if suppliers.is_empty() {
+            silent.filter(|source| source.last_error.is_some()).filter_map(|source| source.last_attempt).min()
+        } else {
+            suppliers.iter().filter_map(|source| source.refresh_at).min()
+        };
         CrlStatus {
             info: crl.info.clone(),
             serves_until: index.next_update(crl),
-            refresh_at: suppliers.filter_map(|source| source.refresh_at).min(),
+            refresh_at,
             grace: self.settings.grace,
         }
     }

@@ -12,7 +12,7 @@ use super::fetch::Fetcher;
 use super::plan::{Fetchers, Plan};
 use super::reading::{Read, Reading};
 use super::source::Origin;
-use super::taking::{Problem, ProblemKind, Taking};
+use super::taking::{Problem, ProblemKind, Taking, tell_taken};
 
 /// A change that was made ready as a whole and cannot fail any more.
 #[derive(Debug)]
@@ -99,6 +99,7 @@ impl Preparing {
             for Read { crl, .. } in reading.crls {
                 // What is older than what is in use serves no more.
                 if let Ok(index) = self.taking.index.with(&crl) {
+                    tell_taken(&crl);
                     self.taking.index = index;
                     self.taking.changed = true;
                 }

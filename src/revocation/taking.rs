@@ -115,7 +115,7 @@ impl Taking {
     }
 }
 
-fn tell_taken(crl: &VerifiedCrl) {
+pub(super) fn tell_taken(crl: &VerifiedCrl) {
     let info = &crl.info;
     info!(
         issuer = info.issuer,

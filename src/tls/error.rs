@@ -96,7 +96,9 @@ fn is_close(error: &io::Error) -> bool {
 pub(super) fn alert_hint(alert: AlertDescription) -> &'static str {
     match alert {
         AlertDescription::CertificateRequired => "the peer wants a client certificate",
-        AlertDescription::UnknownCA => "the peer does not trust our issuer; compare its trust anchors with our chain",
+        AlertDescription::UnknownCA => {
+            "the peer does not trust our issuer, or lacks a CRL of it that is in its time; compare its trust anchors with our chain, and see its log"
+        }
         AlertDescription::CertificateExpired => {
             "the peer holds our certificate for expired; renew it, or compare the clocks"
         }

@@ -80,6 +80,13 @@ fn read_crls(
 ) -> Vec<MaterialProblem> {
     let Some(revocation) = &sections.revocation else { return Vec::new() };
     let (index, mut findings) = read_files(revocation, &material.crl_issuers(), now);
+    let cache = revocation.cache_dir.as_ref().and_then(|folder| unusable_folder(&folder.value));
+    findings.extend(cache.map(|message| MaterialProblem {
+        part: MaterialPart::CrlCache,
+        fatal: true,
+        message,
+        remedy: "name a folder that the user that mantlet runs as may make and write to".to_owned(),
+    }));
     lists.store(index);
     // What is fetched may say more than the files do.
     let is_certain = |alarm: &OwnAlarm| alarm.label == "revoked" || !revocation.fetches();
@@ -93,6 +100,23 @@ fn read_crls(
         });
     }
     findings
+}
+
+/// Why files could not be written to a folder, whether it is there or would have to be made.
+fn unusable_folder(folder: &Path) -> Option<String> {
+    let is_there = |path: &&Path| std::fs::symlink_metadata(path).is_ok();
+    let nearest = folder.ancestors().find(is_there).unwrap_or(Path::new("."));
+    let shown = folder.display();
+    if !nearest.is_dir() {
+        return Some(format!(
+            "{shown}: the folder of the CRL cache cannot be made: {} is no folder",
+            nearest.display()
+        ));
+    }
+    let access = rustix::fs::access(nearest, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK);
+    access.err().map(|error| {
+        format!("{shown}: the folder of the CRL cache cannot be written to: {}: {error}", nearest.display())
+    })
 }
 
 /// What of the material ends too soon.

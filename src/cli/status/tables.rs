@@ -87,9 +87,9 @@ fn revocation(revocation: &RevocationEntry) -> String {
     let mut text = section("REVOCATION", heading, rows, none);
     if !revocation.sources.is_empty() {
         let rows = revocation.sources.iter().map(|source| {
-            let never = || "never".to_owned();
+            let never = || "none since the start".to_owned();
             let last_success = source.last_success.clone().unwrap_or_else(never);
-            let last_error = source.last_error.clone().unwrap_or_else(|| "ok".to_owned());
+            let last_error = source.last_error.clone().unwrap_or_else(|| "-".to_owned());
             let next = source.next_attempt.clone().unwrap_or_else(|| "when it changes".to_owned());
             let kind = source.kind.replace('_', " ");
             [source.source.clone(), kind, last_success, next, source.rollbacks.to_string(), last_error]

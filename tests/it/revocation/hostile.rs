@@ -160,6 +160,6 @@ fn ten_million_entries_are_more_than_are_taken_and_half_a_million_are_not() {
     let length = 10_000_000 * many.len() / 500_000;
     server.answer(Answer::Raw(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").into_bytes()));
     rig.pass(HOUR);
-    assert!(rig.error().contains("is larger than 67108864 bytes"), "{}", rig.error());
+    assert!(rig.error().contains("is larger than 134217728 bytes"), "{}", rig.error());
     assert_eq!(rig.verdict(&[&leaf.cert]), "revoked");
 }

@@ -121,7 +121,7 @@ fn within_revoked_grace_a_connection_finishes_what_it_carries_and_no_more() {
     kept.send("POST /echo HTTP/1.1\r\nHost: ads\r\nContent-Length: 10\r\n\r\nbegin").unwrap();
     assert!(kept.head().unwrap().starts_with("HTTP/1.1 200"));
     scene.revoke(&[&scene.caller]);
-    scene.sidecar.wait_for("cut", |event| event["message"] == "connection cut");
+    scene.sidecar.wait_for("cut", |event| event["message"] == "connection told to go");
     kept.send("nings").unwrap();
     let mut said = Vec::new();
     kept.exactly(10, &mut said).unwrap();
@@ -181,7 +181,7 @@ fn a_connection_whose_crl_expires_drains_and_the_next_is_refused() {
     let config = || client_config(&pki, Some(&caller), HTTP1);
     let mut kept = KeptAlive::new(connect(sidecar.address("ads"), NAME, config()).unwrap());
     assert_eq!(kept.get("/").unwrap().status, 200);
-    let event = sidecar.wait_for("cut", |event| event["message"] == "connection cut");
+    let event = sidecar.wait_for("cut", |event| event["message"] == "connection told to go");
     assert_eq!(event["reason"], "revocation_unknown");
     sidecar.wait_for("expired", |event| event["message"].as_str().unwrap().starts_with("the CRL has expired"));
     while kept.get("/").is_ok() {}

@@ -119,7 +119,11 @@ impl Lease {
                 let sending = http2.send(head, body);
                 let upload = &mut self.upload;
                 Either::Right(async move {
-                    let (answer, carrying) = sending?;
+                    let (answer, carrying) = match sending {
+                        Ok(sent) => sent,
+                        // It was refused at once, as by a connection that has just gone away.
+                        Err(unanswered) => return Err(Box::new(Unanswered { spare, ..*unanswered })),
+                    };
                     let response = answered(answer, carrying, upload).await;
                     response.map_err(|error| Box::new(Unanswered { error: error.into(), never_sent: None, spare }))
                 })

@@ -7,7 +7,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, StatusCode};
 use tracing::info;
 
-use super::connections::{InFlight, Live};
+use super::connections::{InFlight, Live, Phase};
 use super::direction::Direction;
 use super::headers::TRACEPARENT;
 use super::listener::ListenerContext;
@@ -163,6 +163,13 @@ impl Drop for ExchangeRecord {
         let is_outbound = self.context.direction == Direction::Outbound;
         let peer_live = if is_outbound { logged.upstream_live.as_ref() } else { Some(caller) };
         let peer = peer_live.and_then(|live| live.peer.as_ref());
+        // What a cut connection carried was not given up by anybody.
+        let is_unfinished = self.outcome != Outcome::Completed;
+        let cut = peer_live.filter(|live| is_unfinished && live.phase() == Phase::Cut).and_then(|live| live.reason());
+        let (outcome, reason) = match cut {
+            Some(reason) => ("cut", Some(reason.label())),
+            None => (outcome, logged.reason),
+        };
         let certificate = peer.and_then(|peer| peer.path.as_ref()).map(|path| &path.end_entity);
         info!(
             listener = &*self.context.name,
@@ -182,7 +189,7 @@ impl Drop for ExchangeRecord {
             response_bytes = self.response_bytes,
             upstream = logged.upstream.as_deref(),
             outcome,
-            reason = logged.reason,
+            reason,
             "request"
         );
     }

@@ -91,6 +91,19 @@ fn a_crl_that_arrives_over_http_cuts_the_revoked_and_nobody_else() {
 }
 
 #[test]
+fn the_access_event_of_what_was_cut_says_why() {
+    let scene = Scene::with("[log]\naccess = true");
+    let config = client_config(&scene.pki, Some(&scene.caller), HTTP1);
+    let mut kept = KeptAlive::new(connect(scene.sidecar.address("ads"), NAME, config).unwrap());
+    kept.send("GET /bytes/100000000000 HTTP/1.1\r\nHost: ads\r\n\r\n").unwrap();
+    assert!(kept.head().unwrap().starts_with("HTTP/1.1 200"));
+    scene.revoke(&[&scene.caller]);
+    let event = scene.sidecar.wait_for("the access event", |event| event["message"] == "request");
+    assert_eq!((&event["outcome"], &event["reason"]), (&"cut".into(), &"certificate_revoked".into()), "{event}");
+    assert_eq!(event["status"], 200);
+}
+
+#[test]
 fn a_thousand_others_lose_nothing_while_the_revoked_are_cut() {
     let scene = Scene::with("");
     let load = |version, alpn: &[&[u8]], clients, caller: &Issued| {

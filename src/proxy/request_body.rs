@@ -1,8 +1,9 @@
 //! The body of a request on its way to the upstream: streamed frame by frame, counted, never collected.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -12,18 +13,105 @@ use super::error::HttpError;
 use super::headers::strip_trailers;
 use super::incoming::Incoming;
 
+/// Most bytes of a body that are kept until its answer comes.
+const MAX_KEPT: u64 = 16 * 1024;
+
 /// The body of a request on its way to the upstream.
 #[derive(Debug)]
 pub enum RequestBody {
     /// None.
     Empty,
     /// What the caller sends.
-    Stream {
-        /// The frames.
-        incoming: Incoming,
-        /// What came of them.
-        upload: Arc<Upload>,
-    },
+    Stream(StreamedBody),
+    /// What was read before, as it is sent again, and then what was not.
+    Again(VecDeque<Bytes>, Option<StreamedBody>),
+}
+
+/// A body as the caller sends it.
+#[derive(Debug)]
+pub struct StreamedBody {
+    /// The frames; absent once they were taken back.
+    incoming: Option<Incoming>,
+    /// What came of them.
+    upload: Arc<Upload>,
+    /// Keeps them, so that they can be sent again.
+    kept: Option<Arc<Kept>>,
+}
+
+/// What was read of a small body, and what was not once nobody reads on. The bytes are shared with those that are sent.
+#[derive(Debug, Default)]
+pub struct Kept(Mutex<KeptData>);
+
+#[derive(Debug, Default)]
+struct KeptData {
+    data: VecDeque<Bytes>,
+    /// Where nobody reads on.
+    rest: Option<StreamedBody>,
+    /// It had trailers, or broke off.
+    is_spoilt: bool,
+}
+
+impl Kept {
+    fn lock(&self) -> MutexGuard<'_, KeptData> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, frame: &Frame<Bytes>) {
+        match frame.data_ref() {
+            Some(data) => self.lock().data.push_back(data.clone()),
+            None => self.lock().is_spoilt = true,
+        }
+    }
+
+    /// The body to be sent again; nothing where somebody still reads it, or it is not as it was.
+    pub fn again(&self) -> Option<RequestBody> {
+        let mut kept = self.lock();
+        let rest = kept.rest.take().filter(|_| !kept.is_spoilt)?;
+        Some(RequestBody::Again(std::mem::take(&mut kept.data), Some(rest)))
+    }
+}
+
+impl Drop for StreamedBody {
+    fn drop(&mut self) {
+        if let (Some(kept), Some(incoming)) = (self.kept.take(), self.incoming.take()) {
+            let upload = Arc::clone(&self.upload);
+            kept.lock().rest = Some(Self { incoming: Some(incoming), upload, kept: None });
+        }
+    }
+}
+
+impl StreamedBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
+        let mut frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
+        match &mut frame {
+            Some(Ok(frame)) => {
+                self.upload.bytes.fetch_add(pass(frame), Ordering::Relaxed);
+                if let Some(kept) = &self.kept {
+                    kept.note(frame);
+                }
+            }
+            Some(Err(_)) => {
+                self.upload.is_broken_off.store(true, Ordering::Relaxed);
+                if let Some(kept) = &self.kept {
+                    kept.lock().is_spoilt = true;
+                }
+            }
+            None => {}
+        }
+        if frame.is_none() || incoming.is_end_stream() {
+            self.upload.is_over.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+    }
 }
 
 /// What came of a request's body.
@@ -58,7 +146,17 @@ impl RequestBody {
             return (Self::Empty, None);
         }
         let upload = Arc::new(Upload::default());
-        (Self::Stream { incoming, upload: Arc::clone(&upload) }, Some(upload))
+        (Self::Stream(StreamedBody { incoming: Some(incoming), upload: Arc::clone(&upload), kept: None }), Some(upload))
+    }
+
+    /// Keeps what is read from now on, where it is known to be little.
+    pub fn keep(&mut self) -> Option<Arc<Kept>> {
+        match self {
+            Self::Stream(body) if body.size_hint().upper().is_some_and(|most| most <= MAX_KEPT) => {
+                Some(Arc::clone(body.kept.get_or_insert_default()))
+            }
+            _ => None,
+        }
     }
 
     /// True where there is nothing to send, so that the request can be sent again.
@@ -74,32 +172,33 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Stream { incoming, upload } => {
-                let mut frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
-                match &mut frame {
-                    Some(Ok(frame)) => drop(upload.bytes.fetch_add(pass(frame), Ordering::Relaxed)),
-                    Some(Err(_)) => upload.is_broken_off.store(true, Ordering::Relaxed),
-                    None => {}
-                }
-                if frame.is_none() || incoming.is_end_stream() {
-                    upload.is_over.store(true, Ordering::Relaxed);
-                }
-                Poll::Ready(frame)
-            }
+            Self::Stream(body) => body.poll_frame(cx),
+            Self::Again(read, rest) => match (read.pop_front(), rest) {
+                (Some(data), _) => Poll::Ready(Some(Ok(Frame::data(data)))),
+                (None, Some(rest)) => rest.poll_frame(cx),
+                (None, None) => Poll::Ready(None),
+            },
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Stream { incoming, .. } => incoming.is_end_stream(),
+            Self::Stream(body) => body.is_end_stream(),
+            Self::Again(read, rest) => read.is_empty() && rest.as_ref().is_none_or(StreamedBody::is_end_stream),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Stream { incoming, .. } => incoming.size_hint(),
+            Self::Stream(body) => body.size_hint(),
+            Self::Again(read, rest) => {
+                let read: u64 = read.iter().map(|data| data.len() as u64).sum();
+                let rest = rest.as_ref().map_or_else(|| SizeHint::with_exact(0), StreamedBody::size_hint);
+                // It was kept because its length was known.
+                rest.exact().map_or_else(SizeHint::default, |rest| SizeHint::with_exact(read + rest))
+            }
         }
     }
 }

@@ -178,6 +178,15 @@ pub(super) async fn answered(
 }
 
 impl Upload {
+    /// Ends it, and waits until what it carried is dropped.
+    pub(super) async fn stop(mut self) {
+        if let Some(task) = self.0.take() {
+            task.abort();
+            // However it ends, it is over.
+            let _ = task.await;
+        }
+    }
+
     /// Lets it go on: the peer has answered early and may still want the rest. Its stream keeps its place for as long, so that no
     /// other request counts on it.
     pub(super) fn go_on(mut self, place: InFlight) {

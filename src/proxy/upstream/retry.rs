@@ -1,9 +1,11 @@
 //! Whether a request without an answer may be sent once more (RFC 9110 section 9.2.2).
 
+use std::sync::Arc;
+
 use http::{Method, request};
 
 use crate::proxy::error::HttpError;
-use crate::proxy::request_body::RequestBody;
+use crate::proxy::request_body::{Kept, RequestBody};
 
 use super::http1::Http1Error;
 
@@ -12,8 +14,34 @@ use super::http1::Http1Error;
 pub(super) struct Unanswered {
     pub(super) error: HttpError,
     pub(super) never_sent: Option<(request::Parts, RequestBody)>,
-    /// The header section of one that was sent and has no body.
-    pub(super) spare: Option<Box<request::Parts>>,
+    /// What it takes to send again what was sent.
+    pub(super) spare: Option<Spare>,
+}
+
+/// What it takes to send a request again.
+#[derive(Debug)]
+pub(super) struct Spare {
+    head: Box<request::Parts>,
+    /// Absent where there is none.
+    body: Option<Arc<Kept>>,
+}
+
+impl Spare {
+    /// Of a request without a body.
+    pub(super) fn without_body(head: request::Parts) -> Self {
+        Self { head: Box::new(head), body: None }
+    }
+
+    /// Of a request that is about to be sent; nothing where it has more of a body than is kept.
+    pub(super) fn of(head: &request::Parts, body: &mut RequestBody) -> Option<Self> {
+        let kept = if body.is_empty() { None } else { Some(body.keep()?) };
+        Some(Self { head: Box::new(head.clone()), body: kept })
+    }
+
+    fn again(self) -> Option<(request::Parts, RequestBody)> {
+        let body = self.body.map_or(Some(RequestBody::Empty), |kept| kept.again())?;
+        Some((*self.head, body))
+    }
 }
 
 /// The request to send again, or the error to report. `may_retry` says that the connection was a used one.
@@ -23,10 +51,10 @@ pub(super) fn again(
 ) -> Result<(request::Parts, RequestBody), HttpError> {
     match (may_retry, never_sent, spare) {
         (true, Some(request), _) => Ok(request),
-        (true, None, Some(head))
-            if was_not_processed(&error) || (is_idempotent(&head.method) && was_closed(&error)) =>
+        (true, None, Some(spare))
+            if was_not_processed(&error) || (is_idempotent(&spare.head.method) && was_closed(&error)) =>
         {
-            Ok((*head, RequestBody::Empty))
+            spare.again().ok_or(error)
         }
         _ => Err(error),
     }

@@ -19,7 +19,7 @@ use super::http1;
 use super::http2::answered;
 use super::large_answers::{LARGE_BODY, PathKey};
 use super::pool::{Lease, Leased, Wanted};
-use super::retry::{Unanswered, again};
+use super::retry::{Spare, Unanswered, again};
 use super::{Target, Upstream};
 
 /// An upstream's answer and the connection that it comes on.
@@ -103,7 +103,7 @@ impl Lease {
     fn send(
         &mut self,
         mut head: request::Parts,
-        body: RequestBody,
+        mut body: RequestBody,
         intent: Intent,
         may_retry: bool,
     ) -> impl Future<Output = Result<Response<Incoming>, Box<Unanswered>>> {
@@ -115,7 +115,7 @@ impl Lease {
             }
             Leased::Http2(http2) => {
                 write_as_http2(&mut head);
-                let spare = (may_retry && body.is_empty()).then(|| Box::new(head.clone()));
+                let spare = if may_retry { Spare::of(&head, &mut body) } else { None };
                 let sending = http2.send(head, body);
                 let upload = &mut self.upload;
                 Either::Right(async move {
@@ -124,8 +124,16 @@ impl Lease {
                         // It was refused at once, as by a connection that has just gone away.
                         Err(unanswered) => return Err(Box::new(Unanswered { spare, ..*unanswered })),
                     };
-                    let response = answered(answer, carrying, upload).await;
-                    response.map_err(|error| Box::new(Unanswered { error: error.into(), never_sent: None, spare }))
+                    match answered(answer, carrying, upload).await {
+                        Ok(response) => Ok(response),
+                        Err(error) => {
+                            // Nobody reads the body any more before it may be sent again.
+                            if let Some(upload) = upload.take() {
+                                upload.stop().await;
+                            }
+                            Err(Box::new(Unanswered { error: error.into(), never_sent: None, spare }))
+                        }
+                    }
                 })
             }
         }

@@ -6,7 +6,7 @@ use http::{Response, request};
 
 use crate::proxy::incoming::Incoming;
 use crate::proxy::request_body::RequestBody;
-use crate::proxy::upstream::retry::Unanswered;
+use crate::proxy::upstream::retry::{Spare, Unanswered};
 
 use super::body::Http1Body;
 use super::connection::Connection;
@@ -30,7 +30,7 @@ pub(in crate::proxy::upstream) fn send(
                 let mut unanswered = Unanswered { error: error.into(), never_sent: None, spare: None };
                 match connection.take_back() {
                     Some(body) => unanswered.never_sent = Some((head, body)),
-                    None => unanswered.spare = has_no_body.then(|| Box::new(head)),
+                    None => unanswered.spare = has_no_body.then(|| Spare::without_body(head)),
                 }
                 Err(Box::new(unanswered))
             }

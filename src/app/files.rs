@@ -168,10 +168,11 @@ impl Noted {
 
     /// Whether the content is another. A large file is not read for what its stamp tells.
     fn has_changed(&mut self, file: &Path) -> bool {
-        if self.stamp.is_some() && self.stamp == stamp(file) {
+        let stamp = stamp(file);
+        if self.stamp.is_some() && self.stamp == stamp {
             return false;
         }
-        let (stamp, digest) = (stamp(file), digest(file));
+        let digest = digest(file);
         if digest == self.digest {
             self.stamp = stamp;
         }

@@ -27,13 +27,13 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use crate::config::Revocation;
-use crate::x509::{MaterialProblem, RevocationIndex, RevocationLists, TrustMaterial, WantedCrl};
+use crate::config::{CrlUrl, Revocation};
+use crate::x509::{CrlIssuers, MaterialProblem, RevocationIndex, RevocationLists, TrustMaterial, WantedCrl};
 
 use fetch::{Answer, FetchError, Fetcher, Validators};
 use plan::{Plan, has_room, reasons};
 use preparing::Preparing;
-use reading::Reading;
+use reading::{Reader, Reading};
 use source::{Origin, Source};
 use taking::Taking;
 
@@ -396,10 +396,10 @@ impl Engine {
 
 /// One fetch with all that it needs.
 struct Fetch {
-    url: crate::config::CrlUrl,
+    url: CrlUrl,
     place: Arc<str>,
     validators: Validators,
-    issuers: Arc<crate::x509::CrlIssuers>,
+    issuers: Arc<CrlIssuers>,
     lists: Arc<RevocationLists>,
     now: SystemTime,
 }
@@ -412,8 +412,10 @@ impl Fetch {
             Ok(Answer::Body { bytes, validators, freshness }) => {
                 // A large CRL takes a while to verify, and what a hostile one might do to the reader stays there.
                 let reading = tokio::task::spawn_blocking(move || {
-                    let held = RevocationIndex::clone(&self.lists.load());
-                    Reading::of_bytes(bytes, &self.place, &self.issuers, &held, self.now)
+                    let held = self.lists.load();
+                    // What was fetched is within its bound.
+                    let reader = Reader { max_size: u64::MAX, issuers: &self.issuers, held: &held, now: self.now };
+                    reader.bytes(bytes, &self.place)
                 });
                 let reading = reading.await.map_err(|_| "cannot be read: the reader failed".to_owned())?;
                 Ok(Outcome::Read { reading, validators, freshness })

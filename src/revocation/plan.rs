@@ -12,7 +12,7 @@ use crate::x509::{CrlIssuers, Instant, RevocationIndex, VerifiedCrl};
 use super::cache::Cache;
 use super::fetch::Fetcher;
 use super::freshness::Freshness;
-use super::reading::Reading;
+use super::reading::{Reader, Reading};
 use super::schedule;
 use super::source::{Origin, Source};
 use super::status::CrlStatus;
@@ -49,6 +49,11 @@ pub(super) struct Fetchers {
 }
 
 impl Plan {
+    /// What the CRLs of its sources are read with, beside those that are held.
+    pub(super) fn reader<'a>(&'a self, held: &'a RevocationIndex, now: SystemTime) -> Reader<'a> {
+        Reader { max_size: self.settings.max_size, issuers: &self.issuers, held, now }
+    }
+
     /// Takes what a file or a folder gave, and notes how that went.
     pub(super) fn take_path(
         &mut self,
@@ -118,7 +123,7 @@ impl Plan {
     /// Reads a file or a folder while running.
     pub(super) fn read_again(&mut self, position: usize, taking: &mut Taking, now: SystemTime) {
         let Origin::Path(path) = &self.sources[position].origin else { return };
-        let reading = Reading::of_path(path, self.settings.max_size, &self.issuers, &taking.index, now);
+        let reading = self.reader(&taking.index, now).path(path);
         let before = self.sources[position].last_error.take();
         let problems = self.take_path(position, taking, reading, now);
         let source = &*self.sources[position].text;

@@ -10,7 +10,7 @@ use crate::x509::{Instant, MaterialPart, MaterialProblem, RevocationIndex, Trust
 use super::cache::Cache;
 use super::fetch::Fetcher;
 use super::plan::{Fetchers, Plan};
-use super::reading::{Read, Reading};
+use super::reading::Read;
 use super::source::Origin;
 use super::taking::{Problem, ProblemKind, Taking, tell_taken};
 
@@ -35,11 +35,6 @@ impl Prepared {
     /// Nothing is checked.
     pub(super) fn nothing() -> Self {
         Self { plan: None, index: RevocationIndex::default(), keep: Vec::new(), findings: Vec::new() }
-    }
-
-    /// The CRLs as they will be.
-    pub fn index(&self) -> &RevocationIndex {
-        &self.index
     }
 }
 
@@ -94,8 +89,7 @@ impl Preparing {
             self.problem(MaterialPart::CrlCache, false, message, "give the cache a folder of its own");
         }
         for file in files {
-            let (max_size, issuers) = (plan.settings.max_size, &plan.issuers);
-            let reading = Reading::of_kept(&file, max_size, issuers, &self.taking.index, self.now);
+            let reading = plan.reader(&self.taking.index, self.now).kept(&file);
             for Read { crl, .. } in reading.crls {
                 // What is older than what is in use serves no more.
                 if let Ok(index) = self.taking.index.with(&crl) {
@@ -116,7 +110,7 @@ impl Preparing {
     pub(super) fn read_source(&mut self, plan: &mut Plan, position: usize) {
         let Origin::Path(path) = plan.sources[position].origin.clone() else { return };
         let begun = std::time::Instant::now();
-        let reading = Reading::of_path(&path, plan.settings.max_size, &plan.issuers, &self.taking.index, self.now);
+        let reading = plan.reader(&self.taking.index, self.now).path(&path);
         plan.sources[position].took = Some(begun.elapsed());
         let is_new = plan.sources[position].last_success.is_none();
         let problems = plan.take_path(position, &mut self.taking, reading, self.now);

@@ -26,8 +26,6 @@ pub(super) struct Reading {
     pub(super) problems: Vec<ReadProblem>,
     /// It holds CRLs of CAs that are not known here, though they may be learnt from a certificate that leads to an anchor.
     pub(super) has_unknown_issuer: bool,
-    /// It is of our own cache: what it holds was read before.
-    is_kept: bool,
 }
 
 /// One CRL of a source.
@@ -69,44 +67,28 @@ impl Unusable {
     }
 }
 
-impl Reading {
-    /// Reads a file, or the files of a folder. What `held` has already is not verified once more.
-    pub(super) fn of_path(
-        path: &Path,
-        max_size: u64,
-        issuers: &CrlIssuers,
-        held: &RevocationIndex,
-        now: SystemTime,
-    ) -> Self {
-        Self::default().with_path(path, max_size, issuers, held, now)
-    }
+/// What CRLs are read with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reader<'a> {
+    pub(super) max_size: u64,
+    pub(super) issuers: &'a CrlIssuers,
+    /// What is in here already is not verified once more.
+    pub(super) held: &'a RevocationIndex,
+    pub(super) now: SystemTime,
+}
 
-    /// Reads a file of our own cache.
-    pub(super) fn of_kept(
-        path: &Path,
-        max_size: u64,
-        issuers: &CrlIssuers,
-        held: &RevocationIndex,
-        now: SystemTime,
-    ) -> Self {
-        Self { is_kept: true, ..Self::default() }.with_path(path, max_size, issuers, held, now)
-    }
+/// How one CRL is read and verified.
+type Verify = fn(&[u8], &CrlIssuers, &Arc<str>, SystemTime) -> Result<VerifiedCrl, CrlError>;
 
-    fn with_path(
-        self,
-        path: &Path,
-        max_size: u64,
-        issuers: &CrlIssuers,
-        held: &RevocationIndex,
-        now: SystemTime,
-    ) -> Self {
-        let mut reading = self;
+impl Reader<'_> {
+    /// Reads a file, or the files of a folder.
+    pub(super) fn path(self, path: &Path) -> Reading {
         if !path.is_dir() {
-            reading.take_file(path, max_size, issuers, held, now);
-            return reading.sorted();
+            return self.file(path, VerifiedCrl::read);
         }
+        let mut reading = Reading::default();
         match crl_files(path) {
-            Ok(files) => files.iter().for_each(|file| reading.take_file(file, max_size, issuers, held, now)),
+            Ok(files) => files.iter().for_each(|file| self.take_file(&mut reading, file, VerifiedCrl::read)),
             Err(error) => reading.problems.push(Unusable::Folder(error).at(&place_of(path))),
         }
         let mut reading = reading.sorted();
@@ -115,50 +97,48 @@ impl Reading {
         reading
     }
 
+    /// Reads a file of our own cache: what it holds was read before.
+    pub(super) fn kept(self, path: &Path) -> Reading {
+        self.file(path, VerifiedCrl::read_again)
+    }
+
     /// Reads what an address answered.
-    pub(super) fn of_bytes(
-        bytes: Vec<u8>,
-        place: &Arc<str>,
-        issuers: &CrlIssuers,
-        held: &RevocationIndex,
-        now: SystemTime,
-    ) -> Self {
-        let mut reading = Self::default();
-        reading.take(split_crls(bytes), place, issuers, held, now);
+    pub(super) fn bytes(self, bytes: Vec<u8>, place: &Arc<str>) -> Reading {
+        let mut reading = Reading::default();
+        self.take(&mut reading, split_crls(bytes), place, VerifiedCrl::read);
         reading.sorted()
     }
 
-    fn take_file(&mut self, path: &Path, max_size: u64, issuers: &CrlIssuers, held: &RevocationIndex, now: SystemTime) {
-        self.take(read_crl_file(path, max_size), &place_of(path), issuers, held, now);
+    fn file(self, path: &Path, verify: Verify) -> Reading {
+        let mut reading = Reading::default();
+        self.take_file(&mut reading, path, verify);
+        reading.sorted()
     }
 
-    fn take(
-        &mut self,
-        ders: Result<Vec<Vec<u8>>, CrlFileError>,
-        place: &Arc<str>,
-        issuers: &CrlIssuers,
-        held: &RevocationIndex,
-        now: SystemTime,
-    ) {
-        match ders {
-            Err(error) => self.problems.push(Unusable::from(error).at(place)),
-            Ok(ders) => {
-                for der in ders {
-                    let same = digest(&der);
-                    if let Some(crl) = held.crls().find(|crl| crl.digest == same) {
-                        self.crls.push(Read { crl: Arc::clone(crl), der: None });
-                        continue;
-                    }
-                    let read = if self.is_kept { VerifiedCrl::read_again } else { VerifiedCrl::read };
-                    match read(&der, issuers, place, now) {
-                        Ok(crl) => self.crls.push(Read { crl: Arc::new(crl), der: Some(der) }),
-                        Err(error) => self.problems.push(Unusable::from(error).at(place)),
-                    }
-                }
+    fn take_file(self, reading: &mut Reading, path: &Path, verify: Verify) {
+        self.take(reading, read_crl_file(path, self.max_size), &place_of(path), verify);
+    }
+
+    fn take(self, reading: &mut Reading, ders: Result<Vec<Vec<u8>>, CrlFileError>, place: &Arc<str>, verify: Verify) {
+        let ders = match ders {
+            Ok(ders) => ders,
+            Err(error) => return reading.problems.push(Unusable::from(error).at(place)),
+        };
+        for der in ders {
+            let same = digest(&der);
+            if let Some(crl) = self.held.crls().find(|crl| crl.digest == same) {
+                reading.crls.push(Read { crl: Arc::clone(crl), der: None });
+                continue;
+            }
+            match verify(&der, self.issuers, place, self.now) {
+                Ok(crl) => reading.crls.push(Read { crl: Arc::new(crl), der: Some(der) }),
+                Err(error) => reading.problems.push(Unusable::from(error).at(place)),
             }
         }
     }
+}
 
+impl Reading {
     /// Complete CRLs before the deltas that may need them.
     fn sorted(mut self) -> Self {
         self.has_unknown_issuer |= self.problems.iter().any(|problem| problem.is_issuer_unknown);
@@ -177,7 +157,7 @@ pub fn read_paths(
 ) -> (RevocationIndex, Vec<(usize, String, &'static str)>) {
     let (mut index, mut problems) = (RevocationIndex::default(), Vec::new());
     for (position, path) in paths.iter().enumerate() {
-        let reading = Reading::of_path(path, max_size, issuers, &index, now);
+        let reading = Reader { max_size, issuers, held: &index, now }.path(path);
         problems.extend(
             reading.problems.into_iter().map(|one| (position, format!("{}: {}", one.place, one.message), one.remedy)),
         );

@@ -104,8 +104,7 @@ impl Taking {
 
     /// Where another source gave an older CRL a moment ago.
     fn displaced_by(&self, crl: &VerifiedCrl) -> Option<Problem> {
-        let stem = crl.stem.clone();
-        let older = self.index.crls().find(|held| held.stem == stem && self.taken.contains(&held.digest))?;
+        let older = self.index.crls().find(|held| held.stem == crl.stem && self.taken.contains(&held.digest))?;
         Some(Problem {
             place: Arc::clone(&older.info.source),
             message: format!("a newer CRL of {:?} is loaded, so this one is not used", older.info.issuer),

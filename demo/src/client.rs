@@ -1,6 +1,7 @@
 //! The client of the flow, and of the attacks: one request on a connection of its own, plain or with TLS, any header.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,23 +110,21 @@ pub(crate) fn tls(pki: &Pki, credentials: Option<&Credentials>) -> anyhow::Resul
         .with_root_certificates(roots);
     Ok(Arc::new(match credentials {
         None => builder.with_no_client_auth(),
-        Some(credentials) => {
-            builder.with_client_auth_cert(certificates(&credentials.certificate)?, private_key(credentials)?)?
-        }
+        Some(credentials) => builder
+            .with_client_auth_cert(certificates(&credentials.certificate)?, private_key(&credentials.private_key)?)?,
     }))
 }
 
 /// The certificates of a PEM file, in its order.
-pub(crate) fn certificates(path: &std::path::Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+pub(crate) fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
     CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .with_context(|| format!("{} holds no certificate", path.display()))
 }
 
-/// The key that belongs to the certificates.
-pub(crate) fn private_key(credentials: &Credentials) -> anyhow::Result<PrivateKeyDer<'static>> {
-    PrivateKeyDer::from_pem_file(&credentials.private_key)
-        .with_context(|| format!("{} holds no private key", credentials.private_key.display()))
+/// The private key of a PEM file.
+pub(crate) fn private_key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
+    PrivateKeyDer::from_pem_file(path).with_context(|| format!("{} holds no private key", path.display()))
 }
 
 async fn connect(to: SocketAddr) -> anyhow::Result<TcpStream> {

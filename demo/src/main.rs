@@ -1,12 +1,13 @@
 //! The flea market: one request through real sidecars, and every attack on it.
 //!
 //! Without a subcommand it makes a closed PKI, starts `AdService` and `UserService` with a `mantlet` beside each, tells
-//! what happens, and stops everything. The services are the same program under hidden subcommands.
+//! what happens, and stops everything. The parts of the market are the same program under subcommands.
 
 mod attacks;
 mod client;
 mod events;
 mod flow;
+mod issuer;
 mod mantlet_binary;
 mod market;
 mod pki;
@@ -38,7 +39,7 @@ struct CommandLine {
     #[command(flatten)]
     story: StoryArgs,
     #[command(subcommand)]
-    service: Option<Service>,
+    part: Option<Part>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -57,22 +58,28 @@ struct StoryArgs {
     mantlet: Option<PathBuf>,
 }
 
+/// What runs instead of the story: a part of the market by itself.
 #[derive(Debug, Subcommand)]
-enum Service {
+enum Part {
     /// Run `AdService`
-    #[command(hide = true)]
     AdService(services::ads::AdServiceArgs),
     /// Run `UserService`
-    #[command(hide = true)]
     UserService(services::ServiceArgs),
+    /// Run the token issuer
+    Issuer(issuer::IssuerArgs),
+    /// Print a token that must be refused
+    #[command(hide = true)]
+    Forge(issuer::forge::ForgeArgs),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = CommandLine::parse();
-    let outcome = match arguments.service {
-        Some(Service::AdService(args)) => services::ads::run(args).await.map(|()| true),
-        Some(Service::UserService(args)) => services::users::run(args).await.map(|()| true),
+    let outcome = match arguments.part {
+        Some(Part::AdService(args)) => services::ads::run(args).await.map(|()| true),
+        Some(Part::UserService(args)) => services::users::run(args).await.map(|()| true),
+        Some(Part::Issuer(args)) => issuer::run(args).await.map(|()| true),
+        Some(Part::Forge(args)) => issuer::forge::run(&args).map(|()| true),
         None => tell_and_clean_up(arguments.story).await,
     };
     match outcome {

@@ -1,7 +1,8 @@
 -- Both databases that the flea market knows, SQLite and PostgreSQL, understand every statement of these migrations.
 CREATE TABLE ads (
     id BIGINT PRIMARY KEY,
-    seller_id BIGINT NOT NULL,
+    -- The subject of the seller's tokens; who that is, UserService knows.
+    seller_id TEXT NOT NULL,
     title TEXT NOT NULL,
     category TEXT NOT NULL,
     price_cents BIGINT NOT NULL CHECK (price_cents >= 0),

@@ -1,6 +1,7 @@
 -- Both databases that the flea market knows, SQLite and PostgreSQL, understand every statement of these migrations.
 CREATE TABLE users (
-    id BIGINT PRIMARY KEY,
+    -- The subject of the user's tokens, by which the whole market knows them.
+    id TEXT PRIMARY KEY,
     name TEXT NOT NULL,
     email TEXT NOT NULL,
     member_since BIGINT NOT NULL,

@@ -98,7 +98,10 @@ async fn impostor(credentials: &Credentials) -> anyhow::Result<(SocketAddr, Join
     let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_single_cert(client::certificates(&credentials.certificate)?, client::private_key(credentials)?)?;
+        .with_single_cert(
+            client::certificates(&credentials.certificate)?,
+            client::private_key(&credentials.private_key)?,
+        )?;
     // Whatever the caller would speak is welcome.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(config));

@@ -1,27 +1,38 @@
 //! The two services of the flea market, as any team would write them: plain HTTP, a database, and not a line about TLS.
 //!
-//! What runs beside them and who may call them is not their business; they read who called from a header.
+//! What runs beside them and who may call them is not their business; they read who called, and for which user, from
+//! headers.
 
 pub(crate) mod ads;
+pub(crate) mod health;
+mod page;
 mod position;
 mod request_log;
+mod user;
 pub(crate) mod users;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::store::StoreError;
+
 pub(crate) use self::position::Position;
+pub(crate) use self::user::USER_HEADER;
 
 /// The header in which the sidecar says who called.
 pub(crate) const CALLER_HEADER: &str = "x-mantlet-peer";
 /// The header that carries the number of the trace from service to service.
 pub(crate) const TRACE_HEADER: &str = "traceparent";
+/// More than any request of the flea market has.
+const MAX_BODY_BYTES: usize = 16 * 1024;
 
 /// What both services take from the command line.
 #[derive(Debug, clap::Args)]
@@ -29,9 +40,15 @@ pub(crate) struct ServiceArgs {
     /// Where to listen; port 0 takes a free one, which the first line of the log names
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// The database, for instance sqlite:ads.db?mode=rwc
-    #[arg(long, env = "DATABASE_URL")]
-    database: String,
+    /// The database, such as <postgres://user:password@host/name> or <sqlite:market.db?mode=rwc>
+    #[arg(long = "database", env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: String,
+    /// For how long a database that is not up yet is waited for at the start
+    #[arg(long, env = "DATABASE_PATIENCE", default_value = "60s", value_name = "TIME")]
+    database_patience: humantime::Duration,
+    /// Run nothing, but ask the service that listens there whether it is healthy; the exit code tells
+    #[arg(long)]
+    health: bool,
 }
 
 /// Why a service answers without what it was asked for.
@@ -39,39 +56,54 @@ pub(crate) struct ServiceArgs {
 enum ServiceError {
     #[error("{0}")]
     BadRequest(String),
+    #[error("nobody is signed in")]
+    NobodySignedIn,
     #[error("there is no {0}")]
     NotFound(String),
     #[error("the database does not answer")]
-    Database(#[from] sqlx::Error),
+    Database(#[from] StoreError),
+}
+
+impl ServiceArgs {
+    fn patience(&self) -> Duration {
+        self.database_patience.into()
+    }
 }
 
 impl IntoResponse for ServiceError {
     fn into_response(self) -> Response {
         let status = match &self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::NobodySignedIn => StatusCode::UNAUTHORIZED,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
-            Self::Database(cause) => {
-                eprintln!("{self}: {cause}");
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
+            Self::Database(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
-        (status, axum::Json(serde_json::json!({ "error": self.to_string() }))).into_response()
+        let told = self.to_string();
+        if let Self::Database(cause) = self {
+            eprintln!("{told}: {:#}", anyhow::Error::new(cause));
+        }
+        (status, axum::Json(serde_json::json!({ "error": told }))).into_response()
     }
 }
 
 /// Serves until SIGTERM or Ctrl-C, then finishes the requests that have begun.
 async fn serve(name: &'static str, listen: SocketAddr, routes: Router) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("{name} cannot listen on {listen}"))?;
     request_log::listening(name, listener.local_addr()?);
-    let stop = async move {
+    let routes = request_log::layered(name, routes.layer(DefaultBodyLimit::max(MAX_BODY_BYTES)));
+    axum::serve(listener, routes).with_graceful_shutdown(told_to_stop()?).await?;
+    Ok(())
+}
+
+/// Ends at SIGTERM or Ctrl-C.
+pub(crate) fn told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
         tokio::select! {
             _ = terminate.recv() => (),
-            _ = tokio::signal::ctrl_c() => (),
+            _ = interrupt.recv() => (),
         }
-    };
-    axum::serve(listener, request_log::layered(name, routes)).with_graceful_shutdown(stop).await?;
-    Ok(())
+    })
 }
 
 /// Who called, as the sidecar says; `None` when there is no sidecar in front.

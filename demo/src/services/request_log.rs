@@ -13,10 +13,20 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use serde_json::json;
 
-use super::{CALLER_HEADER, TRACE_HEADER};
+use super::{CALLER_HEADER, TRACE_HEADER, USER_HEADER};
 
-/// The names under which proxies tell an application who called, in lower case and with hyphens.
-const IDENTITY_HEADERS: [&str; 4] = [CALLER_HEADER, "client-cert", "client-cert-chain", "x-forwarded-client-cert"];
+/// The names under which proxies tell an application who called and for whom, in lower case and with hyphens. A token
+/// has no business here either, unless it is passed on by intention.
+const IDENTITY_HEADERS: [&str; 8] = [
+    CALLER_HEADER,
+    USER_HEADER,
+    "x-mantlet-user-issuer",
+    "x-mantlet-user-claims",
+    "client-cert",
+    "client-cert-chain",
+    "x-forwarded-client-cert",
+    "authorization",
+];
 
 /// Says where the service listens: the first line of its log.
 pub(super) fn listening(service: &'static str, address: SocketAddr) {

@@ -1,12 +1,12 @@
 //! `UserService`: who sells on the flea market.
 
-use axum::extract::{Query, State};
+use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 
-use super::{ServiceArgs, ServiceError, caller, serve};
+use super::{ServiceArgs, ServiceError, caller, health, serve};
 use crate::store::{UserPreviewRow, UserStore};
 
 /// More than a page of ads has sellers.
@@ -15,13 +15,13 @@ const MAX_PREVIEWS: usize = 200;
 /// What a buyer sees of a seller.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct UserPreview {
-    pub(crate) id: i64,
+    pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) member_since: i64,
     pub(crate) rating: f64,
 }
 
-/// The answer of `GET /users/preview?ids=1,2,3`.
+/// The answer of `GET /users/preview?id=anneke&id=birol`.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Previews {
     /// Who asked, as the sidecar authenticated them.
@@ -31,7 +31,10 @@ pub(crate) struct Previews {
 
 /// Runs `UserService` until it is told to stop.
 pub(crate) async fn run(args: ServiceArgs) -> anyhow::Result<()> {
-    let store = UserStore::open(&args.database).await?;
+    if args.health {
+        return health::ask(args.listen).await;
+    }
+    let store = UserStore::open(&args.database_url, args.patience()).await?;
     serve("userservice", args.listen, routes(store)).await
 }
 
@@ -39,17 +42,12 @@ fn routes(store: UserStore) -> Router {
     Router::new().route("/users/preview", get(previews)).route("/healthz", get(healthz)).with_state(store)
 }
 
-#[derive(Deserialize)]
-struct PreviewQuery {
-    ids: String,
-}
-
 async fn previews(
     State(store): State<UserStore>,
     headers: HeaderMap,
-    Query(query): Query<PreviewQuery>,
+    RawQuery(query): RawQuery,
 ) -> Result<Json<Previews>, ServiceError> {
-    let ids = parse_ids(&query.ids)?;
+    let ids = ids_in(query.as_deref().unwrap_or_default())?;
     let users = store.previews(&ids).await?.into_iter().map(UserPreview::from).collect();
     Ok(Json(Previews { authenticated_caller: caller(&headers), users }))
 }
@@ -59,13 +57,17 @@ async fn healthz(State(store): State<UserStore>) -> Result<&'static str, Service
     Ok("ok\n")
 }
 
-fn parse_ids(ids: &str) -> Result<Vec<i64>, ServiceError> {
-    let ids: Vec<i64> = ids
-        .split(',')
-        .map(|id| id.parse().map_err(|_| ServiceError::BadRequest(format!("ids: \"{id}\" is not a number"))))
-        .collect::<Result<_, _>>()?;
+/// The ids of a query, which names each one as `id=`.
+fn ids_in(query: &str) -> Result<Vec<String>, ServiceError> {
+    let mut ids = Vec::new();
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        if name != "id" || value.is_empty() {
+            return Err(ServiceError::BadRequest(format!("{name}={value}: only id= with a user's id is understood")));
+        }
+        ids.push(value.into_owned());
+    }
     if ids.len() > MAX_PREVIEWS {
-        return Err(ServiceError::BadRequest(format!("ids: {} of them, at most {MAX_PREVIEWS}", ids.len())));
+        return Err(ServiceError::BadRequest(format!("{} ids, at most {MAX_PREVIEWS}", ids.len())));
     }
     Ok(ids)
 }

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// A running service; it is killed when it is dropped.
@@ -16,16 +17,29 @@ impl Service {
     /// Starts the service on a free port with a database of its own in `folder`.
     pub(crate) fn start(subcommand: &str, folder: &tempfile::TempDir, more: &[&str]) -> Self {
         let database = format!("sqlite:{}?mode=rwc", folder.path().join(format!("{subcommand}.db")).display());
+        let (mut service, listening) = Self::spawn(subcommand, &[&["--database", &database], more].concat());
+        service.url = format!("http://{}", listening["address"].as_str().unwrap());
+        service
+    }
+
+    /// Starts the program on a free port, and waits for the first line of its log, which says where it listens.
+    pub(crate) fn spawn(subcommand: &str, arguments: &[&str]) -> (Self, Value) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_flea-market"))
-            .args([subcommand, "--listen", "127.0.0.1:0", "--database", &database])
-            .args(more)
+            .args([subcommand, "--listen", "127.0.0.1:0"])
+            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
         let mut service = Self { child, output, url: String::new() };
-        service.url = format!("http://{}", service.next_line()["address"].as_str().unwrap());
-        service
+        let listening = service.next_line();
+        (service, listening)
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.child.id()).unwrap();
+        kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
     }
 
     /// The next line of the log, waiting for it.
@@ -37,9 +51,7 @@ impl Service {
 
     /// Sends SIGTERM and waits for the end.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
-        let id = i32::try_from(self.child.id()).unwrap();
-        let pid = rustix::process::Pid::from_raw(id).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
         self.child.wait().unwrap()
     }
 }

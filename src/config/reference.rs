@@ -37,14 +37,21 @@ fn written() -> BTreeSet<(String, String)> {
     let text = in_force(true);
     let table = DeTable::parse(&text).expect("valid TOML");
     let mut keys = BTreeSet::new();
-    for (name, value) in table.get_ref() {
+    add_keys(&mut keys, "", table.get_ref());
+    keys
+}
+
+fn add_keys(keys: &mut BTreeSet<(String, String)>, kind: &str, table: &DeTable<'_>) {
+    for (name, value) in table {
         let name = name.get_ref().to_string();
         let element = value.get_ref().as_array().and_then(|array| array.iter().next()).unwrap_or(value);
-        let section = element.get_ref().as_table().expect("a table");
-        keys.extend(section.keys().map(|key| (name.clone(), key.get_ref().to_string())));
-        keys.insert((String::new(), name));
+        // The keys of claims are the operator's.
+        if let Some(section) = element.get_ref().as_table().filter(|_| name != "claims") {
+            let kind = if kind.is_empty() { name.clone() } else { format!("{kind}.{name}") };
+            add_keys(keys, &kind, section);
+        }
+        keys.insert((kind.to_owned(), name));
     }
-    keys
 }
 
 /// Every key that a reader asks for.

@@ -1,12 +1,14 @@
-//! Who a peer is, or which peers are meant: SPIFFE IDs, DNS names and the patterns that match them.
+//! Who a peer or an end user is, or which peers are meant: SPIFFE IDs, DNS names and the patterns that match them.
 //!
 //! Reading names out of certificates is left to `x509`; deciding what a name may do is left to `policy`.
 
 mod pattern;
 mod spiffe;
+mod user;
 
 pub use pattern::{PatternError, PeerPattern};
 pub use spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
+pub use user::User;
 
 use std::fmt;
 use std::net::IpAddr;

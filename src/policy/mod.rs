@@ -2,6 +2,14 @@
 //!
 //! Whatever is forwarded takes a [`Permit`], which only this module can make.
 
+mod claims;
+mod method;
+mod path;
+
+pub use claims::{ClaimRule, ClaimRules, ClaimValue};
+pub use method::{MethodName, MethodNameError, Methods};
+pub use path::{AmbiguousPath, PathPattern, PathPatternError, RequestPath};
+
 use std::collections::HashSet;
 use std::fmt;
 

@@ -3,6 +3,7 @@
 //! A [`TableReader`] records what is wrong and goes on; the caller gets `None` and takes the default. What values mean
 //! together is left to the sections.
 
+mod claims;
 mod values;
 
 use std::ops::Range;
@@ -80,41 +81,48 @@ impl<'a, 't> TableReader<'_, 'a, 't> {
         read: impl FnOnce(&mut TableReader<'_, 'a, 't>) -> T,
     ) -> Option<T> {
         let value = self.value(key)?;
+        let kind = self.kind_of(key);
         let DeValue::Table(table) = value.get_ref() else {
-            let message = format!("{key} is {}: expected the table [{key}]", described(value));
-            self.error(Some(value.span()), message, format!("write it once, under the header [{key}]"));
+            let message = format!("{} is {}: expected the table [{kind}]", self.thing(key), described(value));
+            self.error(Some(value.span()), message, format!("write it once, under the header [{kind}]"));
             return None;
         };
-        Some(read_table(self.reading, table, Some(value.span()), (key.into(), key.into()), read))
+        let names = (kind, self.thing(key));
+        Some(read_table(self.reading, table, Some(value.span()), names, read))
     }
 
-    /// Reads every table `[[key]]`, in their order.
+    /// Reads every table `[[key]]`, in their order; in a table `[[table]]` every `[[table.key]]`.
     pub(super) fn sections<T>(
         &mut self,
         key: &'static str,
         mut read: impl FnMut(&mut TableReader<'_, 'a, 't>) -> T,
     ) -> Vec<T> {
         let Some(value) = self.value(key) else { return Vec::new() };
+        let kind = self.kind_of(key);
         let elements = value.get_ref().as_array().map(|array| array.iter().collect::<Vec<_>>()).unwrap_or_default();
         let mut found = Vec::new();
         for (index, element) in elements.iter().enumerate() {
             if let DeValue::Table(table) = element.get_ref() {
                 let title = match table.get("name").and_then(|name| name.get_ref().as_str()) {
-                    Some(name) => format!("{key} {name:?}"),
-                    None => format!("{key} number {}", index + 1),
+                    Some(name) => format!("{} {name:?}", self.thing(key)),
+                    None => format!("{} number {}", self.thing(key), index + 1),
                 };
-                found.push(read_table(self.reading, table, Some(element.span()), (key.into(), title), &mut read));
+                let names = (kind.clone(), title);
+                found.push(read_table(self.reading, table, Some(element.span()), names, &mut read));
             }
         }
         if found.len() != elements.len() || !value.get_ref().is_array() {
-            let message = format!("{key} is {}: expected tables [[{key}]]", described(value));
-            self.error(
-                Some(value.span()),
-                message,
-                format!("write [[{key}]] in double brackets, once for each listener"),
-            );
+            let message = format!("{} is {}: expected tables [[{kind}]]", self.thing(key), described(value));
+            let one = if self.title.is_empty() { "listener" } else { key };
+            let remedy = format!("write [[{kind}]] in double brackets, once for each {one}");
+            self.error(Some(value.span()), message, remedy);
         }
         found
+    }
+
+    /// The header of a table below this one: `inbound.rule`.
+    fn kind_of(&self, key: &str) -> String {
+        if self.kind.is_empty() { key.to_owned() } else { format!("{}.{key}", self.kind) }
     }
 
     /// How the table is called in messages: `inbound "ads"`.

@@ -15,7 +15,7 @@ use crate::config::nearest::{nearest, one_of};
 use super::{TableReader, Value, described};
 
 /// How a message joins a thing and its value.
-const IS: &str = "is";
+pub(super) const IS: &str = "is";
 /// How a message joins a thing and an entry of its list.
 const LISTS: &str = "lists";
 
@@ -191,7 +191,7 @@ impl TableReader<'_, '_, '_> {
         None
     }
 
-    fn text_of(&mut self, thing: &str, verb: &str, value: &Value<'_>) -> Option<Located<String>> {
+    pub(super) fn text_of(&mut self, thing: &str, verb: &str, value: &Value<'_>) -> Option<Located<String>> {
         let span = value.span();
         let DeValue::String(text) = value.get_ref() else {
             let message = format!("{thing} {verb} {}: expected a string", described(value));

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use http::Request;
+use http::{Request, Response};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -13,8 +13,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::connections::Phase;
 use super::http_connection::{Responder, run};
-use super::http_exchange::Route;
 use super::incoming::Incoming;
+use super::response_body::ResponseBody;
 use super::watched::Watched;
 
 /// Serves one connection until it ends or has to. A caller learns from its next answer that the connection drains; only a quiet
@@ -22,10 +22,11 @@ use super::watched::Watched;
 ///
 /// # Errors
 /// Why it broke off.
-pub(super) async fn serve<S, R>(stream: S, responder: &Responder<R>) -> hyper::Result<()>
+pub(super) async fn serve<S, A, F>(stream: S, responder: &Responder<A>) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    R: Fn() -> Route,
+    A: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<ResponseBody>>,
 {
     let live = responder.registration().live();
     let limits = &responder.context().limits;

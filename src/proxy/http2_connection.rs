@@ -19,7 +19,6 @@ use crate::config::Limits;
 use super::connections::Phase;
 use super::error::HttpError;
 use super::http_connection::{Responder, run};
-use super::http_exchange::Route;
 use super::http2_settings::{CALLER_WINDOW, MAX_FRAME, SEND_BUFFER, SMALL_FRAMES, STREAM_WINDOW};
 use super::http2_stream::{Http2Body, carry};
 use super::incoming::Incoming;
@@ -32,10 +31,11 @@ const MAX_BREACHES: usize = 1024;
 ///
 /// # Errors
 /// Why it broke off.
-pub(super) async fn serve<S, R>(stream: S, responder: &Responder<R>) -> Result<(), h2::Error>
+pub(super) async fn serve<S, A, F>(stream: S, responder: &Responder<A>) -> Result<(), h2::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    R: Fn() -> Route,
+    A: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<ResponseBody>>,
 {
     let live = responder.registration().live();
     let handshake = builder(&responder.context().limits).handshake(stream);

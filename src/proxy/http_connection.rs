@@ -10,7 +10,6 @@ use tracing::debug;
 
 use super::connections::{Live, Phase, Registration};
 use super::error::HttpError;
-use super::http_exchange::{Route, exchange};
 use super::incoming::Incoming;
 use super::listener::ListenerContext;
 use super::response_body::ResponseBody;
@@ -29,18 +28,20 @@ pub(super) enum HttpVersion {
 }
 
 /// Answers the requests of one connection.
-pub(super) struct Responder<R> {
+pub(super) struct Responder<A> {
     context: Arc<ListenerContext>,
     registration: Registration,
-    worker: usize,
-    route: R,
+    answer: A,
 }
 
-impl<R: Fn() -> Route> Responder<R> {
+impl<A, F> Responder<A>
+where
+    A: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<ResponseBody>>,
+{
     /// Answers one request.
-    pub(super) fn respond(&self, request: Request<Incoming>) -> impl Future<Output = Response<ResponseBody>> + use<R> {
-        let live = Arc::clone(self.registration.live());
-        exchange(Arc::clone(&self.context), live, self.worker, (self.route)(), request)
+    pub(super) fn respond(&self, request: Request<Incoming>) -> F {
+        (self.answer)(request)
     }
 
     /// What the requests have in common.
@@ -54,19 +55,19 @@ impl<R: Fn() -> Route> Responder<R> {
     }
 }
 
-/// Serves one connection. `route` is asked anew for each request.
-pub(super) async fn serve<S, R>(
+/// Serves one connection. `answer` is asked for each request.
+pub(super) async fn serve<S, A, F>(
     stream: S,
     version: HttpVersion,
     context: Arc<ListenerContext>,
     registration: Registration,
-    worker: usize,
-    route: R,
+    answer: A,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    R: Fn() -> Route,
+    A: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<ResponseBody>>,
 {
-    let responder = Responder { context, registration, worker, route };
+    let responder = Responder { context, registration, answer };
     // Boxed apart, so that a connection has the room of its version and not that of the larger one.
     let outcome: Result<(), HttpError> = match version {
         HttpVersion::Http1 => Box::pin(http1_connection::serve(stream, &responder)).await.map_err(Into::into),

@@ -19,7 +19,7 @@ use crate::x509::Usage;
 use super::connections::{Live, Phase, Registration};
 use super::headers::IdentityHeaders;
 use super::http_connection::{self, HttpVersion};
-use super::http_exchange::Route;
+use super::http_exchange::{Route, exchange};
 use super::listener::ListenerContext;
 use super::proxy_protocol;
 use super::record::milliseconds;
@@ -117,7 +117,10 @@ impl Inbound {
         };
         let caller = Caller { live: Arc::clone(registration.live()), identity: Mutex::default() };
         let context = Arc::clone(&self.context);
-        http_connection::serve(stream, version, context, registration, worker, move || self.route(&caller)).await;
+        let answer = move |request| {
+            exchange(Arc::clone(&self.context), Arc::clone(&caller.live), worker, self.route(&caller), request)
+        };
+        http_connection::serve(stream, version, context, registration, answer).await;
     }
 
     /// Judges one request by the rules as they are now.

@@ -16,7 +16,7 @@ use super::connections::Registration;
 use super::error::{ProxyError, peer_alert};
 use super::headers::IdentityHeaders;
 use super::http_connection::{self, HttpVersion};
-use super::http_exchange::Route;
+use super::http_exchange::{Route, exchange};
 use super::listener::ListenerContext;
 use super::tcp_tunnel::{self, TunnelBytes, TunnelEnd};
 use super::upstream::Upstream;
@@ -64,13 +64,17 @@ impl Outbound {
         worker: usize,
     ) {
         let context = Arc::clone(&self.context);
+        let live = Arc::clone(registration.live());
         let identity = Arc::new(IdentityHeaders::default());
-        let route = move || Route {
-            permit: Ok(Permit::for_local_service()),
-            upstream: self.upstream.load_full(),
-            identity: Arc::clone(&identity),
+        let answer = move |request| {
+            let route = Route {
+                permit: Ok(Permit::for_local_service()),
+                upstream: self.upstream.load_full(),
+                identity: Arc::clone(&identity),
+            };
+            exchange(Arc::clone(&self.context), Arc::clone(&live), worker, route, request)
         };
-        http_connection::serve(stream, version, context, registration, worker, route).await;
+        http_connection::serve(stream, version, context, registration, answer).await;
     }
 
     async fn serve_tcp(self: Arc<Self>, stream: Stream, registration: &Registration) {

@@ -47,13 +47,17 @@ fn caller(id: &str) -> PeerIdentity {
 fn allowed(bencher: Bencher, policy: &Policy) {
     let peer = caller("spiffe://fleamarket.internal/ns/0000/service");
     bencher.bench(|| {
-        black_box(policy).authorize(AccessRequest { peer: black_box(&peer), is_withdrawn: false }).expect("allowed")
+        black_box(policy)
+            .authorize(AccessRequest { peer: black_box(&peer), is_withdrawn: false, request: None, user: None })
+            .expect("allowed")
     });
 }
 
 fn denied(bencher: Bencher, policy: &Policy) {
     let peer = caller("spiffe://fleamarket.internal/ns/none/service");
     bencher.bench(|| {
-        black_box(policy).authorize(AccessRequest { peer: black_box(&peer), is_withdrawn: false }).expect_err("denied")
+        black_box(policy)
+            .authorize(AccessRequest { peer: black_box(&peer), is_withdrawn: false, request: None, user: None })
+            .expect_err("denied")
     });
 }

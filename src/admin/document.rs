@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::RequestRule;
 use crate::proxy::connections::{Live, Phase};
 use crate::proxy::refusals::RefusalRecord;
 use crate::revocation::{CrlStatus, SourceStatus};
@@ -154,6 +155,28 @@ pub struct ListenerEntry {
     pub target: String,
     /// The peers allowed or expected.
     pub peers: Vec<String>,
+    /// The rules about their requests, in their order.
+    #[serde(default)]
+    pub rules: Vec<RuleEntry>,
+}
+
+/// A rule about requests.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RuleEntry {
+    /// Its name.
+    pub name: String,
+    /// `allow` or `deny`.
+    pub action: String,
+    /// The callers; empty for all with a certificate.
+    pub from: Vec<String>,
+    /// The methods; empty for any.
+    pub methods: Vec<String>,
+    /// The paths; empty for any.
+    pub paths: Vec<String>,
+    /// Whether there has to be an end user.
+    pub user: bool,
+    /// What the end user's claims have to say.
+    pub claims: Vec<String>,
 }
 
 /// A live connection with a peer.
@@ -361,8 +384,23 @@ impl ConnectionEntry {
 
 impl From<&ListenerStatus> for ListenerEntry {
     fn from(status: &ListenerStatus) -> Self {
-        let ListenerStatus { name, direction, protocol, address, target, peers } = status.clone();
-        Self { name, direction: direction.to_owned(), protocol: protocol.to_owned(), address, target, peers }
+        let ListenerStatus { name, direction, protocol, address, target, peers, rules } = status.clone();
+        let rules = rules.iter().map(RuleEntry::from).collect();
+        Self { name, direction: direction.to_owned(), protocol: protocol.to_owned(), address, target, peers, rules }
+    }
+}
+
+impl From<&RequestRule> for RuleEntry {
+    fn from(rule: &RequestRule) -> Self {
+        Self {
+            name: rule.name.to_string(),
+            action: rule.action.label().to_owned(),
+            from: rule.from.iter().flatten().map(ToString::to_string).collect(),
+            methods: rule.methods.names().iter().map(ToString::to_string).collect(),
+            paths: rule.paths.iter().map(ToString::to_string).collect(),
+            user: rule.asks_for_user(),
+            claims: rule.claims.iter().map(ToString::to_string).collect(),
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
 
+use crate::policy::RequestRule;
 use crate::proxy::connections::Connections;
 use crate::proxy::refusals::Refusals;
 use crate::revocation::RevocationStatus;
@@ -88,6 +89,8 @@ pub struct ListenerStatus {
     pub target: String,
     /// The peers allowed or expected.
     pub peers: Vec<String>,
+    /// The rules about requests.
+    pub rules: Vec<RequestRule>,
 }
 
 impl AdminState {

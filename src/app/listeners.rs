@@ -217,6 +217,7 @@ impl Listeners {
             address: running.address.to_string(),
             target: running.config.forward_to.value.to_string(),
             peers: running.config.allow.iter().map(ToString::to_string).collect(),
+            rules: running.config.rules.clone(),
         });
         let outbound = self.outbound.values().map(|running| ListenerStatus {
             name: running.config.name.value.clone(),
@@ -225,6 +226,7 @@ impl Listeners {
             address: running.address.to_string(),
             target: running.config.connect_to.value.to_string(),
             peers: running.config.expect.iter().map(ToString::to_string).collect(),
+            rules: Vec::new(),
         });
         let mut all: Vec<ListenerStatus> = inbound.chain(outbound).collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));
@@ -325,7 +327,7 @@ fn inbound(
         upstream(making, target, &context)
     };
     let rules = Arc::new(InboundRules {
-        policy: Policy::allowing(&config.allow),
+        policy: Policy::new(&config.allow, &config.rules, &config.user_from),
         upstream,
         identity_headers: config.identity_headers.clone(),
         proxy_protocol: config.proxy_protocol,

@@ -145,7 +145,7 @@ impl App {
             }
         }
         let rules = self.listeners.rules(&live.listener).filter(|_| live.direction == Direction::Inbound)?;
-        let request = AccessRequest { peer: &peer.identity, is_withdrawn: false };
+        let request = AccessRequest { peer: &peer.identity, is_withdrawn: false, request: None, user: None };
         rules.policy.authorize(request).err().map(|_| EndReason::NoLongerAllowed)
     }
 

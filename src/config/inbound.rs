@@ -2,10 +2,12 @@
 
 use crate::identity::PeerPattern;
 use crate::net::Address;
+use crate::policy::RequestRule;
 
 use super::Located;
 use super::listeners::{Claims, LISTEN_REMEDY, read_address, read_name, refuse_under_tcp};
 use super::reader::TableReader;
+use super::rule;
 
 /// One inbound listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +26,10 @@ pub struct Inbound {
     pub client_auth: ClientAuth,
     /// Who may call. Empty means nobody.
     pub allow: Vec<PeerPattern>,
+    /// Which of them may say who the end user is; default nobody.
+    pub user_from: Vec<PeerPattern>,
+    /// What decides each of their requests; where there are none, the allow list alone does.
+    pub rules: Vec<RequestRule>,
     /// Which headers tell the service who called; default `client-cert` and `x-mantlet-peer`.
     pub identity_headers: Vec<IdentityHeader>,
     /// Whether a TCP connection to the service begins with a PROXY protocol v2 header; default off.
@@ -122,11 +128,12 @@ pub(super) fn read(t: &mut TableReader<'_, '_, '_>, claims: &mut Claims) -> Opti
     let protocol = t.choice("protocol", &PROTOCOLS).map_or_else(Protocol::default, |choice| choice.value);
     let app_protocol = t.choice("app_protocol", &APP_PROTOCOLS).map_or_else(AppProtocol::default, |c| c.value);
     let (client_auth, allow) = read_authorization(t);
+    let (rules, user_from) = rule::read_all(t, client_auth, &allow);
     let identity_headers =
         t.choices("identity_headers", &IDENTITY_HEADERS).unwrap_or_else(|| DEFAULT_IDENTITY_HEADERS.to_vec());
     let proxy_protocol = t.choice("proxy_protocol", &PROXY_PROTOCOLS);
     match protocol {
-        Protocol::Tcp => refuse_under_tcp(t, &["app_protocol", "identity_headers"]),
+        Protocol::Tcp => refuse_under_tcp(t, &["app_protocol", "identity_headers", "user_from", "rule"]),
         Protocol::Http => {
             if let Some(set) = proxy_protocol.as_ref().filter(|set| set.value) {
                 let message = format!("{} \"v2\" does not apply to protocol \"http\"", t.thing("proxy_protocol"));
@@ -145,6 +152,8 @@ pub(super) fn read(t: &mut TableReader<'_, '_, '_>, claims: &mut Claims) -> Opti
         app_protocol,
         client_auth,
         allow,
+        user_from,
+        rules: rules.into_iter().collect::<Option<_>>()?,
         identity_headers,
         proxy_protocol,
     })

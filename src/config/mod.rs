@@ -3,7 +3,6 @@
 //! A [`Config`] cannot hold a key that is unknown, a name that is taken twice or an address that is none. Whether the
 //! files it names hold usable certificates is left to `x509`.
 
-#[allow(dead_code, reason = "the tables that use it follow")]
 mod access;
 mod admin;
 mod expand;
@@ -21,6 +20,7 @@ mod reader;
 mod reference;
 mod report;
 mod revocation;
+mod rule;
 mod runtime;
 mod syntax;
 mod timeouts;

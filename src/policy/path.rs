@@ -72,6 +72,11 @@ impl<'a> RequestPath<'a> {
         Ok(Self(path))
     }
 
+    /// A path that no pattern matches, for requests whose path nobody looks at.
+    pub(super) fn unseen() -> Self {
+        Self(Cow::Borrowed(""))
+    }
+
     /// The path with its escapes decoded.
     pub fn as_str(&self) -> &str {
         &self.0

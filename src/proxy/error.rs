@@ -103,6 +103,7 @@ impl ProxyError {
         match self {
             Self::BadRequest(_) | Self::MethodNotCarried(_) => "http_request_error",
             Self::Upgrade(_) => "http_upgrade_failed",
+            Self::Denied(Denial { rule: Rule::AmbiguousPath(_), .. }) => "http_request_error",
             Self::Denied(_) => "http_request_denied",
             Self::Resolve { .. } => "dns_error",
             Self::Connect { source, .. } if source.kind() == std::io::ErrorKind::ConnectionRefused => {
@@ -123,7 +124,7 @@ impl ProxyError {
     /// The HTTP status that RFC 9209 recommends.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_) | Self::Denied(Denial { rule: Rule::AmbiguousPath(_), .. }) => StatusCode::BAD_REQUEST,
             Self::MethodNotCarried(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::TooManyConnections { .. } => StatusCode::SERVICE_UNAVAILABLE,
@@ -145,7 +146,7 @@ impl ProxyError {
         const UNAVAILABLE: u8 = 14;
         const UNAUTHENTICATED: u8 = 16;
         match self {
-            Self::BadRequest(_) => INVALID_ARGUMENT,
+            Self::BadRequest(_) | Self::Denied(Denial { rule: Rule::AmbiguousPath(_), .. }) => INVALID_ARGUMENT,
             Self::MethodNotCarried(_) | Self::Upgrade(_) => UNIMPLEMENTED,
             Self::Denied(Denial { rule: Rule::AnonymousNotAllowed, .. }) => UNAUTHENTICATED,
             Self::Denied(_) => PERMISSION_DENIED,

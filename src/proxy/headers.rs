@@ -136,7 +136,7 @@ fn names_h2c(protocols: &HeaderValue) -> bool {
         .map_or(true, |list| list.split(',').any(|protocol| protocol.trim().to_ascii_lowercase().starts_with("h2c")))
 }
 
-fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+pub(super) fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(str::trim).filter(|option| !option.is_empty())
 }

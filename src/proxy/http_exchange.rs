@@ -10,7 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Ve
 use serde_json::json;
 use tracing::debug;
 
-use crate::policy::{Denial, Permit};
+use crate::identity::User;
+use crate::policy::Permit;
 
 use super::connections::{EndReason, Live, Phase};
 use super::direction::Direction;
@@ -23,18 +24,21 @@ use super::request_body::RequestBody;
 use super::response_body::ResponseBody;
 use super::tcp_tunnel;
 use super::upstream::{Answer, Upstream};
+use super::user_headers::UserHeaders;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
-/// What decides one request: the permit or the denial, where it goes, and what the service is told of the caller.
+/// What decides one request: the permit or why there is none, where it goes, and what the service is told of the caller and of
+/// the end user.
 #[derive(Debug)]
 pub(super) struct Route {
-    pub(super) permit: Result<Permit, Denial>,
+    pub(super) permit: Result<Permit, ProxyError>,
     pub(super) upstream: Arc<Upstream>,
     pub(super) identity: Arc<IdentityHeaders>,
+    pub(super) user: Option<(UserHeaders, Arc<User>)>,
 }
 
 /// Answers one request. It never fails: what goes wrong is an answer. All that needs no waiting is done at once, so that what
@@ -54,6 +58,7 @@ pub(super) fn exchange(
     let mut record = Box::new(ExchangeRecord::begin(&context, in_flight, &head));
     let (body, upload) = RequestBody::new(body);
     record.watch_upload(upload);
+    record.note_judgement(&route);
     let address = Arc::clone(route.upstream.address());
     let is_cut = live.phase() == Phase::Cut;
     let begun = begin(&context, worker, route, head, body);
@@ -111,12 +116,15 @@ fn begin(
     body: RequestBody,
 ) -> Result<Begun, ProxyError> {
     let intent = headers::check_request(&head)?;
-    let permit = route.permit.map_err(ProxyError::Denied)?;
+    let permit = route.permit?;
     let limit = answer_limit(context, &head.headers, intent);
     let protocol = if intent == Intent::Upgrade { head.headers.get(UPGRADE).cloned() } else { None };
     headers::strip(&mut head.headers);
     headers::take_expectation(&mut head.headers);
     route.identity.set(&mut head.headers);
+    if let Some((user_headers, _)) = route.user {
+        user_headers.set(&mut head.headers);
+    }
     let upgrade = protocol.and_then(|protocol| {
         head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         head.headers.insert(UPGRADE, protocol);
@@ -239,7 +247,7 @@ fn refuse(
     match (error, &live.peer) {
         (ProxyError::Denied(denial), Some(peer)) => {
             context.refuse_by_policy(&live.peer_address.to_string(), peer, denial);
-            if !live.was_permitted() {
+            if !live.was_permitted() && !denial.rule.is_about_one_request() {
                 // A caller who may do nothing keeps no place from those who may.
                 live.end(Phase::Draining, EndReason::NotAllowed);
             }

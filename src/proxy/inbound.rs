@@ -6,25 +6,29 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::Request;
 use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use crate::config::{IdentityHeader, Protocol};
 use crate::net::{Arrival, PeerAddress, Stream};
-use crate::policy::{AccessRequest, Policy};
+use crate::policy::{AccessRequest, Policy, RequestFacts};
 use crate::tls::{Acceptor, Alpn, FailedHandshake, HandshakeError, Peer, TlsServerStream, TrustSnapshot};
 use crate::x509::Usage;
 
 use super::connections::{Live, Phase, Registration};
+use super::error::ProxyError;
 use super::headers::IdentityHeaders;
 use super::http_connection::{self, HttpVersion};
 use super::http_exchange::{Route, exchange};
+use super::incoming::Incoming;
 use super::listener::ListenerContext;
 use super::proxy_protocol;
 use super::record::milliseconds;
 use super::tcp_tunnel::{self, TunnelBytes, TunnelEnd};
 use super::upstream::Upstream;
+use super::user_headers::UserHeaders;
 
 /// How long a handshake under way may still take once its listener has stopped accepting. The request that its caller is about
 /// to send is so answered and not lost.
@@ -118,17 +122,29 @@ impl Inbound {
         let caller = Caller { live: Arc::clone(registration.live()), identity: Mutex::default() };
         let context = Arc::clone(&self.context);
         let answer = move |request| {
-            exchange(Arc::clone(&self.context), Arc::clone(&caller.live), worker, self.route(&caller), request)
+            let route = self.route(&caller, &request);
+            exchange(Arc::clone(&self.context), Arc::clone(&caller.live), worker, route, request)
         };
         http_connection::serve(stream, version, context, registration, answer).await;
     }
 
     /// Judges one request by the rules as they are now.
-    fn route(&self, caller: &Caller) -> Route {
+    fn route(&self, caller: &Caller, request: &Request<Incoming>) -> Route {
         let rules = self.rules.load_full();
-        let permit = rules
-            .policy
-            .authorize(AccessRequest { peer: &caller.peer().identity, is_withdrawn: caller.live.is_withdrawn() });
+        let peer = &caller.peer().identity;
+        let told = if rules.policy.believes_of_users(peer) { UserHeaders::read(request.headers()) } else { Ok(None) };
+        let (permit, user) = match told {
+            Err(wrong) => (Err(ProxyError::BadRequest(wrong)), None),
+            Ok(user) => {
+                let permit = rules.policy.authorize(AccessRequest {
+                    peer,
+                    is_withdrawn: caller.live.is_withdrawn(),
+                    request: Some(RequestFacts { method: request.method().as_str(), path: request.uri().path() }),
+                    user: user.as_ref().map(|(_, user)| user),
+                });
+                (permit.map_err(ProxyError::Denied), user)
+            }
+        };
         if permit.is_ok() {
             caller.live.note_permitted();
         }
@@ -136,6 +152,7 @@ impl Inbound {
             permit,
             upstream: Arc::clone(&rules.upstream),
             identity: caller.identity_headers(&rules, &self.context),
+            user: user.map(|(headers, user)| (headers, Arc::new(user))),
         }
     }
 
@@ -148,7 +165,12 @@ impl Inbound {
         let live = registration.live();
         let rules = self.rules.load_full();
         let peer = Arc::clone(live.peer.as_ref().expect("an inbound connection has a peer"));
-        let permit = match rules.policy.authorize(AccessRequest { peer: &peer.identity, is_withdrawn: false }) {
+        let permit = match rules.policy.authorize(AccessRequest {
+            peer: &peer.identity,
+            is_withdrawn: false,
+            request: None,
+            user: None,
+        }) {
             Ok(permit) => permit,
             Err(denial) => {
                 self.context.refuse_by_policy(&live.peer_address.to_string(), &peer, &denial);

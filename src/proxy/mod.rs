@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod outbound;
 pub mod refusals;
 pub mod upstream;
+pub mod user_headers;
 
 mod direction;
 mod error;

@@ -71,6 +71,7 @@ impl Outbound {
                 permit: Ok(Permit::for_local_service()),
                 upstream: self.upstream.load_full(),
                 identity: Arc::clone(&identity),
+                user: None,
             };
             exchange(Arc::clone(&self.context), Arc::clone(&live), worker, route, request)
         };

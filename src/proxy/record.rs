@@ -7,9 +7,13 @@ use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, StatusCode};
 use tracing::info;
 
+use crate::identity::User;
+
 use super::connections::{InFlight, Live, Phase};
 use super::direction::Direction;
+use super::error::ProxyError;
 use super::headers::TRACEPARENT;
+use super::http_exchange::Route;
 use super::listener::ListenerContext;
 use super::request_body::Upload;
 use super::upstream::Lease;
@@ -36,6 +40,10 @@ struct Logged {
     method: Method,
     path: Option<PathAndQuery>,
     traceparent: Option<HeaderValue>,
+    /// The end user, where a caller that may say so told of one.
+    user: Option<Arc<User>>,
+    /// The listener's rule that decided.
+    rule: Option<Arc<str>>,
     reason: Option<&'static str>,
     upstream: Option<Arc<str>>,
     /// The connection to the upstream, whose other end is the peer of an outbound exchange.
@@ -62,6 +70,8 @@ impl ExchangeRecord {
                 method: head.method.clone(),
                 path: head.uri.path_and_query().cloned(),
                 traceparent: head.headers.get(TRACEPARENT).cloned(),
+                user: None,
+                rule: None,
                 reason: None,
                 upstream: None,
                 upstream_live: None,
@@ -84,6 +94,17 @@ impl ExchangeRecord {
     /// Watches the request's body.
     pub(super) fn watch_upload(&mut self, upload: Option<Arc<Upload>>) {
         self.upload = upload;
+    }
+
+    /// Notes who the end user is, and which rule decided.
+    pub(super) fn note_judgement(&mut self, route: &Route) {
+        let Some(logged) = &mut self.logged else { return };
+        logged.user = route.user.as_ref().map(|(_, user)| Arc::clone(user));
+        logged.rule = match &route.permit {
+            Ok(permit) => permit.rule().cloned(),
+            Err(ProxyError::Denied(denial)) => denial.name.clone(),
+            Err(_) => None,
+        };
     }
 
     /// Counts bytes of the request.
@@ -182,6 +203,9 @@ impl Drop for ExchangeRecord {
             connection = caller.id,
             method = logged.method.as_str(),
             path = logged.path.as_ref().map(PathAndQuery::path),
+            user = logged.user.as_ref().map(tracing::field::display),
+            user.issuer = logged.user.as_ref().map(|user| user.issuer.as_str()),
+            rule = logged.rule.as_deref(),
             traceparent = logged.traceparent.as_ref().and_then(|trace| trace.to_str().ok()),
             status = self.status.as_u16(),
             duration_ms = milliseconds(duration),

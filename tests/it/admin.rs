@@ -203,6 +203,7 @@ fn running() -> Running {
             address: "0.0.0.0:8443".into(),
             target: "127.0.0.1:8080".into(),
             peers: vec!["spiffe://test.internal/gateway".into()],
+            rules: Vec::new(),
         }],
         draining: false,
     }

@@ -14,16 +14,17 @@ const MAX_PEERS: usize = 40;
 /// The whole status as text.
 pub(super) fn render(document: &Document) -> String {
     let sections = [
-        head(document),
-        identity(document.identity.as_ref()),
-        anchors(&document.anchors),
-        revocation(&document.revocation),
-        listeners(&document.listeners),
-        peers(&document.peers, document.connections_total),
-        refusals(&document.refusals),
-        reload(&document.reload),
+        Some(head(document)),
+        Some(identity(document.identity.as_ref())),
+        Some(anchors(&document.anchors)),
+        Some(revocation(&document.revocation)),
+        Some(listeners(&document.listeners)),
+        rules(&document.listeners),
+        Some(peers(&document.peers, document.connections_total)),
+        Some(refusals(&document.refusals)),
+        Some(reload(&document.reload)),
     ];
-    sections.join("\n")
+    sections.into_iter().flatten().collect::<Vec<_>>().join("\n")
 }
 
 /// Text from elsewhere as one line that is safe for a terminal.
@@ -112,6 +113,27 @@ fn listeners(listeners: &[ListenerEntry]) -> String {
         [listener.name.clone(), way, listener.address.clone(), listener.target.clone(), peers]
     });
     section("LISTENERS", ["NAME", "KIND", "LISTENS ON", "TARGET", "PEERS ALLOWED OR EXPECTED"], rows, "none")
+}
+
+/// Nothing where no listener has any.
+fn rules(listeners: &[ListenerEntry]) -> Option<String> {
+    let all = listeners.iter().flat_map(|listener| listener.rules.iter().map(move |rule| (listener, rule)));
+    let rows = all.map(|(listener, rule)| {
+        let or = |list: &[String], none: &str| if list.is_empty() { none.to_owned() } else { list.join(", ") };
+        let user = match (&*rule.claims, rule.user) {
+            ([], false) => "-".to_owned(),
+            ([], true) => "any".to_owned(),
+            (claims, _) => claims.join(", "),
+        };
+        let (from, methods, paths) =
+            (or(&rule.from, "all with a certificate"), or(&rule.methods, "any"), or(&rule.paths, "any"));
+        [listener.name.clone(), rule.name.clone(), rule.action.clone(), from, methods, paths, user]
+    });
+    let heading = ["LISTENER", "RULE", "ACTION", "FROM", "METHODS", "PATHS", "USER"];
+    listeners
+        .iter()
+        .any(|one| !one.rules.is_empty())
+        .then(|| section("RULES, OF WHICH THE FIRST THAT MATCHES DECIDES", heading, rows, "none"))
 }
 
 fn peers(peers: &[PeerEntry], connections: usize) -> String {
@@ -248,6 +270,13 @@ mod tests {
             "listeners": [{
                 "name": "ads", "direction": "inbound", "protocol": "http", "address": "0.0.0.0:8443",
                 "target": "127.0.0.1:8080", "peers": [],
+                "rules": [{
+                    "name": "read ads", "action": "allow", "from": [], "methods": ["GET", "HEAD"], "paths": ["/ads/{id}"],
+                    "user": true, "claims": ["role = \"seller\""],
+                }, {
+                    "name": "health", "action": "allow", "from": ["anonymous"], "methods": [], "paths": [], "user": false,
+                    "claims": [],
+                }],
             }],
             "connections_total": 2, "connections": [],
             "peers": [{

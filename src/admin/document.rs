@@ -399,7 +399,7 @@ impl From<&RequestRule> for RuleEntry {
             methods: rule.methods.names().iter().map(ToString::to_string).collect(),
             paths: rule.paths.iter().map(ToString::to_string).collect(),
             user: rule.asks_for_user(),
-            claims: rule.claims.iter().map(ToString::to_string).collect(),
+            claims: rule.claims.all().iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -7,6 +7,7 @@ mod completions;
 mod crl;
 mod health;
 mod output;
+mod policy;
 mod run;
 mod status;
 
@@ -36,6 +37,7 @@ enum Command {
     Ca(ca::Args),
     Cert(cert::Args),
     Crl(crl::Args),
+    Policy(policy::Args),
     Status(status::Args),
     Health(health::Args),
     Completions(completions::Args),
@@ -49,6 +51,7 @@ pub fn main() -> ExitCode {
         Command::Ca(args) => ca::execute(args),
         Command::Cert(args) => cert::execute(args),
         Command::Crl(args) => crl::execute(args),
+        Command::Policy(args) => policy::execute(args),
         Command::Status(args) => status::execute(args),
         Command::Health(args) => health::execute(args),
         Command::Completions(args) => completions::execute(args),

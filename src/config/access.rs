@@ -64,8 +64,10 @@ mod tests {
     use super::super::reader::Reading;
     use super::*;
 
+    type Said = (Option<String>, Methods, Vec<PathPattern>, ClaimRules);
+
     /// What a rule of an inbound listener says, and what is wrong with it.
-    fn read(rule: &str) -> ((Option<String>, Methods, Vec<PathPattern>, ClaimRules), Vec<String>) {
+    fn read(rule: &str) -> (Said, Vec<String>) {
         let text = format!("[[inbound]]\nname = \"ads\"\n[[inbound.rule]]\n{rule}");
         let table = DeTable::parse(&text).expect("valid TOML");
         let mut reading = Reading {
@@ -100,7 +102,7 @@ mod tests {
         assert_eq!((problems, name.as_deref()), (vec![], Some("read ads")));
         assert_eq!(methods.to_string(), "GET, HEAD");
         assert_eq!(paths.iter().map(ToString::to_string).collect::<Vec<_>>(), ["/ads", "/ads/{id}", "/static/*"]);
-        let claims: Vec<String> = claims.iter().map(ToString::to_string).collect();
+        let claims: Vec<String> = claims.all().iter().map(ToString::to_string).collect();
         let expected = [
             "email_verified = true",
             "https://a/b = \"y\"",
@@ -115,7 +117,7 @@ mod tests {
     fn claims_can_be_a_table_of_their_own() {
         let ((_, _, _, claims), problems) = read("name = \"x\"\n[inbound.rule.claims]\nrole = \"seller\"");
         assert_eq!(problems, Vec::<String>::new());
-        assert_eq!(claims.iter().map(ToString::to_string).collect::<Vec<_>>(), ["role = \"seller\""]);
+        assert_eq!(claims.all().iter().map(ToString::to_string).collect::<Vec<_>>(), ["role = \"seller\""]);
     }
 
     #[test]

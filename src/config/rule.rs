@@ -32,7 +32,7 @@ pub(super) fn read_all(
     if t.is_empty_list("rule") {
         refuse_empty_list(t, "rule", "write [[inbound.rule]] tables, or remove it to let the allow list decide alone");
     }
-    if !rules.is_empty() && rules.iter().flatten().all(|rule| rule.action == Action::Deny) {
+    if !rules.is_empty() && rules.iter().all(|rule| rule.as_ref().is_some_and(|rule| rule.action == Action::Deny)) {
         let message = format!("{} has no rule that allows anything: every request is denied", t.title());
         t.warn(t.header(), message, "add an [[inbound.rule]] that allows, after those that deny");
     }

@@ -17,9 +17,20 @@ pub struct User {
     pub claims: Map<String, Value>,
 }
 
-/// The name by which a user is known in logs: the subject alone.
+/// The name by which a user is known in logs: the subject alone, without what a terminal would obey.
 impl fmt::Display for User {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.subject)
+        self.subject.chars().try_for_each(|c| write!(f, "{}", if c.is_control() { '\u{fffd}' } else { c }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_shown_on_one_line() {
+        let user = User { issuer: String::new(), subject: "ann\n\u{1b}[2J \u{e9}".into(), claims: Map::new() };
+        assert_eq!(user.to_string(), "ann\u{fffd}\u{fffd}[2J \u{e9}");
     }
 }

@@ -40,8 +40,8 @@ impl ClaimRules {
     }
 
     /// Each claim that is asked about.
-    pub fn iter(&self) -> std::slice::Iter<'_, ClaimRule> {
-        self.0.iter()
+    pub fn all(&self) -> &[ClaimRule] {
+        &self.0
     }
 
     /// True where the claims say all that is asked.

@@ -159,7 +159,7 @@ impl RequestRule {
         match request.user {
             None => mismatches.extend(self.asks_for_user().then_some(Mismatch::NoUser)),
             Some(user) => {
-                let unmet = self.claims.iter().filter(|claim| !claim.holds_for(&user.claims));
+                let unmet = self.claims.all().iter().filter(|claim| !claim.holds_for(&user.claims));
                 mismatches.extend(unmet.map(|claim| Mismatch::Claim(claim.to_string())));
             }
         }

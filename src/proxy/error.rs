@@ -101,9 +101,10 @@ impl ProxyError {
     /// A short fixed name for metrics and logs. Where RFC 9209 section 2.3 has one, it is that.
     pub fn label(&self) -> &'static str {
         match self {
-            Self::BadRequest(_) | Self::MethodNotCarried(_) => "http_request_error",
+            Self::BadRequest(_)
+            | Self::MethodNotCarried(_)
+            | Self::Denied(Denial { rule: Rule::AmbiguousPath(_), .. }) => "http_request_error",
             Self::Upgrade(_) => "http_upgrade_failed",
-            Self::Denied(Denial { rule: Rule::AmbiguousPath(_), .. }) => "http_request_error",
             Self::Denied(_) => "http_request_denied",
             Self::Resolve { .. } => "dns_error",
             Self::Connect { source, .. } if source.kind() == std::io::ErrorKind::ConnectionRefused => {

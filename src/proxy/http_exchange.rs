@@ -38,7 +38,8 @@ pub(super) struct Route {
     pub(super) permit: Result<Permit, ProxyError>,
     pub(super) upstream: Arc<Upstream>,
     pub(super) identity: Arc<IdentityHeaders>,
-    pub(super) user: Option<(UserHeaders, Arc<User>)>,
+    /// Boxed, since most requests have none.
+    pub(super) user: Option<Box<(UserHeaders, Arc<User>)>>,
 }
 
 /// Answers one request. It never fails: what goes wrong is an answer. All that needs no waiting is done at once, so that what
@@ -122,8 +123,8 @@ fn begin(
     headers::strip(&mut head.headers);
     headers::take_expectation(&mut head.headers);
     route.identity.set(&mut head.headers);
-    if let Some((user_headers, _)) = route.user {
-        user_headers.set(&mut head.headers);
+    if let Some(user) = route.user {
+        user.0.set(&mut head.headers);
     }
     let upgrade = protocol.and_then(|protocol| {
         head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));

@@ -152,7 +152,7 @@ impl Inbound {
             permit,
             upstream: Arc::clone(&rules.upstream),
             identity: caller.identity_headers(&rules, &self.context),
-            user: user.map(|(headers, user)| (headers, Arc::new(user))),
+            user: user.map(|(headers, user)| Box::new((headers, Arc::new(user)))),
         }
     }
 

@@ -99,7 +99,7 @@ impl ExchangeRecord {
     /// Notes who the end user is, and which rule decided.
     pub(super) fn note_judgement(&mut self, route: &Route) {
         let Some(logged) = &mut self.logged else { return };
-        logged.user = route.user.as_ref().map(|(_, user)| Arc::clone(user));
+        logged.user = route.user.as_ref().map(|user| Arc::clone(&user.1));
         logged.rule = match &route.permit {
             Ok(permit) => permit.rule().cloned(),
             Err(ProxyError::Denied(denial)) => denial.name.clone(),

@@ -160,6 +160,7 @@ fn bad_files() -> Vec<(&'static str, String)> {
     ];
     files.extend(bad_keys_of_sections());
     files.extend(bad_inbounds());
+    files.extend(bad_rules());
     files.extend(bad_outbounds());
     files.extend(bad_addresses());
     files.extend(bad_texts());
@@ -240,6 +241,64 @@ fn bad_inbounds() -> Vec<(&'static str, String)> {
         ("HTTP keys for TCP", inbound("protocol = \"tcp\"\napp_protocol = \"auto\"\nidentity_headers = []")),
         ("a PROXY header for HTTP", inbound("proxy_protocol = \"v2\"")),
         ("a PROXY header of version 1", inbound("protocol = \"tcp\"\nproxy_protocol = \"v1\"")),
+    ]
+}
+
+fn bad_rules() -> Vec<(&'static str, String)> {
+    let inbound = |keys: &str, rule: &str| {
+        let allow = "allow = [\"spiffe://fleamarket.internal/gateway\"]";
+        with(&[(allow, &format!("{allow}\n{keys}\n[[inbound.rule]]\n{rule}\n"))])
+    };
+    let rule = |lines: &str| inbound("", &format!("name = \"read\"\n{lines}"));
+    vec![
+        ("a rule without a name", inbound("", "methods = [\"GET\"]")),
+        ("a rule with a name of many lines", inbound("", "name = \"a\\nb\"")),
+        ("two rules of one name", rule("methods = [\"GET\"]\n[[inbound.rule]]\nname = \"read\"")),
+        ("a rule in single brackets", with(&[("[[outbound]]", "[inbound.rule]\n[[outbound]]")])),
+        ("a list of no rules", with(&[("[[outbound]]", "rule = []\n[[outbound]]")])),
+        ("an unknown action", rule("action = \"permit\"")),
+        ("a key of a rule that is none", rule("path = \"/ads\"")),
+        ("a rule about nobody", rule("from = []")),
+        ("a rule about a caller who is kept out", rule("from = [\"spiffe://fleamarket.internal/batch\"]")),
+        ("a rule about anonymous callers who do not get in", rule("from = [\"anonymous\"]")),
+        ("a rule about no method", rule("methods = []")),
+        ("a method in small letters", rule("methods = [\"get\"]")),
+        ("a method that is none", rule("methods = [\"GET POST\", \"*\"]")),
+        ("a rule about no path", rule("paths = []")),
+        ("a path without a slash", rule("paths = [\"ads\"]")),
+        ("a path with a wild middle", rule("paths = [\"/ads/*/photos\"]")),
+        ("a path with half a segment in braces", rule("paths = [\"/ads/n-{id}\"]")),
+        ("a path with a query", rule("paths = [\"/ads?id=7\"]")),
+        ("a path that no request has", rule("paths = [\"/ads/../users\", \"/ads//7\", \"/a%2Fb\"]")),
+        ("a claim of which nobody may tell", rule("claims = { role = \"seller\" }")),
+        ("a user of whom nobody may tell", rule("user = true")),
+        (
+            "claims that are no table",
+            inbound("user_from = [\"spiffe://fleamarket.internal/gateway\"]", "name = \"r\"\nclaims = [\"role\"]"),
+        ),
+        ("no claims", inbound("user_from = [\"spiffe://fleamarket.internal/gateway\"]", "name = \"r\"\nclaims = {}")),
+        (
+            "a claim of no value",
+            inbound("user_from = [\"spiffe://fleamarket.internal/gateway\"]", "name = \"r\"\nclaims = { role = [] }"),
+        ),
+        (
+            "a claim of a time",
+            inbound(
+                "user_from = [\"spiffe://fleamarket.internal/gateway\"]",
+                "name = \"r\"\nclaims = { exp = 2026-01-01 }",
+            ),
+        ),
+        ("anybody tells of the user", inbound("user_from = [\"anonymous\"]", "name = \"r\"")),
+        (
+            "a stranger tells of the user",
+            inbound("user_from = [\"spiffe://fleamarket.internal/edge\"]", "name = \"r\""),
+        ),
+        ("a rule that is never asked", rule("[[inbound.rule]]\nname = \"late\"\nmethods = [\"GET\"]")),
+        ("nothing but denials", rule("action = \"deny\"\npaths = [\"/admin/*\"]")),
+        (
+            "rules for TCP",
+            inbound("protocol = \"tcp\"\nuser_from = [\"spiffe://fleamarket.internal/gateway\"]", "name = \"r\""),
+        ),
     ]
 }
 

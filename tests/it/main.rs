@@ -23,6 +23,7 @@ mod load;
 mod proxy_protocol;
 mod reload;
 mod revocation;
+mod rules;
 mod security;
 mod shutdown;
 mod smuggling;

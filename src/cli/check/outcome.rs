@@ -91,9 +91,14 @@ impl Outcome {
 }
 
 fn inbound_line(inbound: &Inbound) -> String {
-    let Inbound { name, listen, forward_to, protocol, client_auth, allow, .. } = inbound;
+    let Inbound { name, listen, forward_to, protocol, client_auth, allow, rules, .. } = inbound;
+    let by_rules = match rules.len() {
+        0 => String::new(),
+        1 => ", by 1 rule".to_owned(),
+        number => format!(", by {number} rules"),
+    };
     format!(
-        "{}: {} -> {}, {}, client certificate {}, allows {}",
+        "{}: {} -> {}, {}, client certificate {}, allows {}{by_rules}",
         name.value,
         listen.value,
         forward_to.value,
@@ -145,6 +150,8 @@ fn listeners_to_json(config: &Config) -> Vec<Value> {
             "protocol": inbound.protocol.label(),
             "client_auth": inbound.client_auth.label(),
             "allow": names(&inbound.allow),
+            "user_from": names(&inbound.user_from),
+            "rules": inbound.rules.iter().map(|rule| &*rule.name).collect::<Vec<_>>(),
         })
     });
     let outbound = config.outbound.iter().map(|outbound| {

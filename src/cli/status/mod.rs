@@ -10,7 +10,7 @@ use http::StatusCode;
 
 use crate::admin::{DEFAULT_ADDRESS, Document, Format, Target, ask};
 
-pub(super) use tables::printable;
+pub(super) use tables::{printable, section};
 
 /// Show what a running sidecar works with: identity, trust, listeners, peers, refusals, reloads
 ///

@@ -209,7 +209,7 @@ fn due(crl: &CrlEntry) -> String {
     }
 }
 
-fn section<const N: usize>(
+pub(in crate::cli) fn section<const N: usize>(
     title: &str,
     heading: [&str; N],
     rows: impl Iterator<Item = [String; N]>,

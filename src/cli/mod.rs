@@ -7,6 +7,7 @@ mod completions;
 mod crl;
 mod health;
 mod output;
+mod pause;
 mod policy;
 mod run;
 mod status;
@@ -40,6 +41,7 @@ enum Command {
     Policy(policy::Args),
     Status(status::Args),
     Health(health::Args),
+    Pause(pause::Args),
     Completions(completions::Args),
 }
 
@@ -54,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Policy(args) => policy::execute(args),
         Command::Status(args) => status::execute(args),
         Command::Health(args) => health::execute(args),
+        Command::Pause(args) => pause::execute(args),
         Command::Completions(args) => completions::execute(args),
     };
     outcome.unwrap_or_else(|error| {

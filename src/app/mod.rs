@@ -8,6 +8,7 @@ mod listeners;
 mod process;
 mod reload;
 mod revoke;
+mod service_manager;
 mod shutdown;
 
 use std::path::{Path, PathBuf};
@@ -32,6 +33,7 @@ use crate::x509::{self, MaterialProblem, MaterialSources, RevocationLists, Trust
 
 use files::WatchedFiles;
 use listeners::Listeners;
+use service_manager::{Notice, ServiceManager};
 
 pub use process::harden;
 
@@ -80,6 +82,7 @@ pub struct App {
     listeners: Listeners,
     admin: Option<RunningAdmin>,
     state: Arc<AdminState>,
+    manager: ServiceManager,
     is_draining: bool,
 }
 
@@ -124,6 +127,7 @@ impl App {
             refusals,
             metrics,
             state: Arc::new(state),
+            manager: ServiceManager::from_environment(),
             is_draining: false,
         };
         app.take_up(config, &material, revocation)?;
@@ -145,6 +149,7 @@ impl App {
 
     /// Serves until a signal ends it.
     async fn run(mut self, mut files: WatchedFiles, mut signals: Signals) {
+        self.manager.tell(&Notice::Ready);
         let mut swept = tokio::time::Instant::now();
         loop {
             tokio::select! {
@@ -155,7 +160,10 @@ impl App {
                 event = self.revocation.event() => self.take_revocation_event(event),
                 () = files.changed() => self.reload(&mut files, "a file changed"),
                 _ = signals.hangup.recv() => {
+                    self.manager.tell(&Notice::Reloading);
                     self.reload(&mut files, "SIGHUP");
+                    let failure = self.state.reload.record().last_error;
+                    self.manager.tell(&Notice::Reloaded(failure.map_or(Ok(()), |failure| Err(failure.message))));
                     self.revocation.ask_now(SystemTime::now());
                 }
                 _ = signals.terminate.recv() => break,
@@ -169,9 +177,10 @@ impl App {
         self.connections.sweep(&self.config.timeouts, SystemTime::now());
         self.listeners.prune();
         self.tick_revocation();
+        self.manager.keep_alive();
     }
 
-    /// Often enough for the shortest timeout to be kept within a quarter of it.
+    /// Often enough for the shortest timeout to be kept within a quarter of it, and for the service manager.
     fn sweep_interval(&self) -> Duration {
         let timeouts = &self.config.timeouts;
         let all = [
@@ -182,7 +191,8 @@ impl App {
             timeouts.max_connection_age,
         ];
         let shortest = all.into_iter().min().unwrap_or(Duration::from_secs(1));
-        (shortest / 4).clamp(Duration::from_millis(20), Duration::from_millis(500))
+        let sweep = (shortest / 4).clamp(Duration::from_millis(20), Duration::from_millis(500));
+        self.manager.interval().map_or(sweep, |interval| sweep.min(interval))
     }
 
     /// The addresses that are listened on, by listener name: the ports that the kernel chose included.

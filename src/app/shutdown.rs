@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use crate::proxy::Direction;
 use crate::proxy::connections::{EndReason, Live, Phase};
 
+use super::service_manager::Notice;
 use super::{App, Signals};
 
 /// How often a drain looks whether connections are left.
@@ -17,6 +18,7 @@ impl App {
     /// Drains and returns. A second signal ends it at once.
     pub(super) async fn shut_down(&mut self, signals: &mut Signals) {
         info!(connections = self.connections.count(), "shutting down");
+        self.manager.tell(&Notice::Stopping(self.config.timeouts.drain));
         self.is_draining = true;
         self.show();
         let ended = {

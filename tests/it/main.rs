@@ -25,6 +25,7 @@ mod reload;
 mod revocation;
 mod rules;
 mod security;
+mod service_manager;
 mod shutdown;
 mod smuggling;
 mod status;

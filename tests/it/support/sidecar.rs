@@ -49,25 +49,36 @@ pub(crate) fn identity(pki: &Pki, issued: &Issued) -> String {
 impl Sidecar {
     /// Starts one from the text of a configuration and waits until it serves.
     pub(crate) fn start(config: &str) -> Self {
-        let sidecar = Self::spawn(config);
+        Self::start_with(config, &[])
+    }
+
+    /// The same with variables in its environment.
+    pub(crate) fn start_with(config: &str, environment: &[(&str, &str)]) -> Self {
+        let sidecar = Self::spawn_with(config, environment);
         sidecar.wait_for("started", |event| event["message"] == "started");
         sidecar
     }
 
     /// Starts one and waits until it has ended; gives its exit status and all that it wrote.
     pub(crate) fn start_and_fail(config: &str) -> (ExitStatus, String) {
-        let mut sidecar = Self::spawn(config);
+        Self::start_and_fail_with(config, &[])
+    }
+
+    /// The same with variables in its environment.
+    pub(crate) fn start_and_fail_with(config: &str, environment: &[(&str, &str)]) -> (ExitStatus, String) {
+        let mut sidecar = Self::spawn_with(config, environment);
         let status = sidecar.wait_for_exit();
         (status, sidecar.text())
     }
 
-    fn spawn(config: &str) -> Self {
+    fn spawn_with(config: &str, environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("mantlet.toml");
         std::fs::write(&file, config).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_mantlet"))
             .arg("run")
             .arg(&file)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -85,13 +85,31 @@ pub(crate) async fn plain(to: SocketAddr, get: &Get) -> anyhow::Result<Exchange>
     Ok(Exchange { local, answer })
 }
 
-/// Sends a request over TLS.
+/// Sends a request over TLS to this machine.
 pub(crate) async fn over_tls(to: SocketAddr, tls: Arc<ClientConfig>, get: &Get) -> anyhow::Result<Exchange> {
+    over_tls_as("localhost", to, tls, get).await
+}
+
+/// Sends a request over TLS to a host of that name.
+pub(crate) async fn over_tls_to(host: &str, port: u16, tls: Arc<ClientConfig>, get: &Get) -> anyhow::Result<Exchange> {
+    over_tls_as(host, resolve(host, port).await?, tls, get).await
+}
+
+/// The first address of a host.
+pub(crate) async fn resolve(host: &str, port: u16) -> anyhow::Result<SocketAddr> {
+    let mut addresses = timeout(DEADLINE, tokio::net::lookup_host((host, port)))
+        .await
+        .with_context(|| format!("the name {host} is not resolved in time"))?
+        .with_context(|| format!("the name {host} is not resolved"))?;
+    addresses.next().with_context(|| format!("{host} has no address"))
+}
+
+async fn over_tls_as(host: &str, to: SocketAddr, tls: Arc<ClientConfig>, get: &Get) -> anyhow::Result<Exchange> {
     let stream = connect(to).await?;
     let local = stream.local_addr()?;
-    let request = get.request(&format!("localhost:{}", to.port()))?;
+    let request = get.request(&format!("{host}:{}", to.port()))?;
     let answer = within_deadline(async {
-        let name = ServerName::try_from("localhost").map_err(|error| error.to_string())?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| error.to_string())?;
         let stream = TlsConnector::from(tls).connect(name, stream).await.map_err(|error| root(&error))?;
         exchange(stream, request).await
     })
@@ -101,8 +119,16 @@ pub(crate) async fn over_tls(to: SocketAddr, tls: Arc<ClientConfig>, get: &Get) 
 
 /// TLS that trusts our authority and shows this certificate, or none.
 pub(crate) fn tls(pki: &Pki, credentials: Option<&Credentials>) -> anyhow::Result<Arc<ClientConfig>> {
+    tls_trusting(&pki.anchor, credentials)
+}
+
+/// TLS that trusts the anchors of a PEM file and shows this certificate, or none.
+pub(crate) fn tls_trusting(
+    anchors: &std::path::Path,
+    credentials: Option<&Credentials>,
+) -> anyhow::Result<Arc<ClientConfig>> {
     let mut roots = rustls::RootCertStore::empty();
-    for certificate in certificates(&pki.anchor)? {
+    for certificate in certificates(anchors)? {
         roots.add(certificate)?;
     }
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -127,7 +153,7 @@ pub(crate) fn private_key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>>
     PrivateKeyDer::from_pem_file(path).with_context(|| format!("{} holds no private key", path.display()))
 }
 
-async fn connect(to: SocketAddr) -> anyhow::Result<TcpStream> {
+pub(crate) async fn connect(to: SocketAddr) -> anyhow::Result<TcpStream> {
     timeout(DEADLINE, TcpStream::connect(to))
         .await
         .with_context(|| format!("{to} did not answer in time"))?
@@ -161,10 +187,12 @@ async fn exchange(
 }
 
 /// What the error comes down to; the layers above it only say where it passed.
-fn root(error: &dyn std::error::Error) -> String {
+pub(crate) fn root(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    cause.to_string()
+    let text = cause.to_string();
+    // Where the manual of the TLS library explains it is of no use here.
+    text.split(": https://").next().unwrap_or_default().to_owned()
 }

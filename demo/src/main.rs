@@ -5,6 +5,7 @@
 
 mod attacks;
 mod client;
+mod deployment;
 mod events;
 mod flow;
 mod issuer;
@@ -70,6 +71,9 @@ enum Part {
     /// Print a token that must be refused
     #[command(hide = true)]
     Forge(issuer::forge::ForgeArgs),
+    /// What the flea market in containers needs beside its services
+    #[command(subcommand)]
+    Deployment(deployment::Part),
 }
 
 #[tokio::main]
@@ -80,6 +84,7 @@ async fn main() -> ExitCode {
         Some(Part::UserService(args)) => services::users::run(args).await.map(|()| true),
         Some(Part::Issuer(args)) => issuer::run(args).await.map(|()| true),
         Some(Part::Forge(args)) => issuer::forge::run(&args).map(|()| true),
+        Some(Part::Deployment(part)) => deployment::run(part).await,
         None => tell_and_clean_up(arguments.story).await,
     };
     match outcome {

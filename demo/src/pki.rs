@@ -62,7 +62,7 @@ pub(crate) async fn create(mantlet: &Path, folder: &Path) -> anyhow::Result<Pki>
     let stolen = ours.issue("stolen", &issued, &["--spiffe", &gateway_id]).await?;
     ours.revoke(&stolen).await?;
     let crl = issued.join("ca.crl");
-    ours.sign_crl(&crl).await?;
+    ours.sign_crl(&crl, "24h").await?;
 
     let theirs = Authority::init(mantlet, folder.join("foreign-ca")).await?;
     let foreign = theirs.issue("foreign", &issued, &["--spiffe", &gateway_id]).await?;
@@ -85,7 +85,7 @@ pub(crate) async fn create(mantlet: &Path, folder: &Path) -> anyhow::Result<Pki>
 }
 
 /// A certificate authority in a folder of its own.
-struct Authority<'a> {
+pub(crate) struct Authority<'a> {
     mantlet: &'a Path,
     folder: PathBuf,
 }
@@ -97,18 +97,26 @@ impl<'a> Authority<'a> {
         Ok(authority)
     }
 
-    async fn issue(&self, name: &str, out: &Path, more: &[&str]) -> anyhow::Result<Credentials> {
+    /// The authority in `folder`, made where there is none.
+    pub(crate) async fn open_or_init(mantlet: &'a Path, folder: PathBuf) -> anyhow::Result<Self> {
+        if folder.join("ca.pem").is_file() {
+            return Ok(Self { mantlet, folder });
+        }
+        Self::init(mantlet, folder).await
+    }
+
+    pub(crate) async fn issue(&self, name: &str, out: &Path, more: &[&str]) -> anyhow::Result<Credentials> {
         let out_text = path_text(out)?;
         self.ca("issue", &[&["--name", name, "--out", out_text], more].concat()).await?;
         Ok(Credentials::named(name, out))
     }
 
-    async fn revoke(&self, credentials: &Credentials) -> anyhow::Result<()> {
+    pub(crate) async fn revoke(&self, credentials: &Credentials) -> anyhow::Result<()> {
         self.ca("revoke", &["--cert", path_text(&credentials.certificate)?, "--reason", "keyCompromise"]).await
     }
 
-    async fn sign_crl(&self, out: &Path) -> anyhow::Result<()> {
-        self.ca("crl", &["--out", path_text(out)?]).await
+    pub(crate) async fn sign_crl(&self, out: &Path, next_update: &str) -> anyhow::Result<()> {
+        self.ca("crl", &["--out", path_text(out)?, "--next-update", next_update]).await
     }
 
     async fn ca(&self, subcommand: &str, arguments: &[&str]) -> anyhow::Result<()> {
@@ -122,12 +130,12 @@ impl<'a> Authority<'a> {
         Ok(())
     }
 
-    fn certificate(&self) -> PathBuf {
+    pub(crate) fn certificate(&self) -> PathBuf {
         self.folder.join("ca.pem")
     }
 
     /// A certificate that no authority would issue, signed with the key of this one: it ended an hour ago.
-    fn expired(&self, name: &str, out: &Path, spiffe: &str) -> anyhow::Result<Credentials> {
+    pub(crate) fn expired(&self, name: &str, out: &Path, spiffe: &str) -> anyhow::Result<Credentials> {
         let key = KeyPair::from_pem(&read(&self.folder.join("authority/root.key"))?)
             .context("the CA's key cannot be used")?;
         let issuer = Issuer::from_ca_cert_pem(&read(&self.certificate())?, key)?;
@@ -152,7 +160,7 @@ impl<'a> Authority<'a> {
 }
 
 impl Credentials {
-    fn named(name: &str, folder: &Path) -> Self {
+    pub(crate) fn named(name: &str, folder: &Path) -> Self {
         Self { certificate: folder.join(format!("{name}.pem")), private_key: folder.join(format!("{name}.key")) }
     }
 }

@@ -90,9 +90,14 @@ impl Ruled {
 
 /// Sends `METHOD TARGET` with more headers, and reads the answer.
 fn ask(connection: &mut KeptAlive<TlsClient>, request: &str, headers: &[(&str, &str)]) -> Answer {
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let headers = lines(headers);
     connection.send(&format!("{request} HTTP/1.1\r\nHost: {NAME}\r\nContent-Length: 0\r\n{headers}\r\n")).unwrap();
     connection.answer().unwrap()
+}
+
+/// Header fields as HTTP/1.1 writes them.
+fn lines(headers: &[(&str, &str)]) -> String {
+    headers.iter().flat_map(|&(name, value)| [name, ": ", value, "\r\n"]).collect()
 }
 
 /// What the service saw of a header.
@@ -198,21 +203,20 @@ fn an_absolute_target_is_judged_by_its_path() {
     assert_eq!(ruled.status("GET http://adservice"), 403);
 }
 
+/// What one of two rules says.
+fn admin_or_all(name: &str) -> &'static str {
+    match name {
+        "no admin" => "action = \"deny\"\npaths = [\"/ads/admin/*\"]\n",
+        _ => "paths = [\"/ads/*\"]\n",
+    }
+}
+
 #[test]
 fn the_first_rule_that_matches_decides() {
     let rules = |first: &str, second: &str| {
-        format!(
-            "[[inbound.rule]]\nname = \"{first}\"\n{}[[inbound.rule]]\nname = \"{second}\"\n{}",
-            body(first),
-            body(second)
-        )
+        let one = |name: &str| format!("[[inbound.rule]]\nname = \"{name}\"\n{}", admin_or_all(name));
+        one(first) + &one(second)
     };
-    fn body(name: &str) -> &'static str {
-        match name {
-            "no admin" => "action = \"deny\"\npaths = [\"/ads/admin/*\"]\n",
-            _ => "paths = [\"/ads/*\"]\n",
-        }
-    }
     let ruled = Ruled::by(&rules("no admin", "all ads"));
     // What a careless service would take for the same is denied as well.
     for path in ["/ads/admin/x", "/ads/admin/", "/ads/admin", "/ads/ADMIN/x", "/ads/%61dmin/x"] {
@@ -334,7 +338,7 @@ fn nobody_else_can_say_who_the_user_is() {
     for caller in [&ruled.batch, &ruled.gateway] {
         let answer = ask(&mut ruled.open(Some(caller)), "GET /ads", &borrowed(&other));
         assert!(!answer.body.contains("mantlet_user") && !answer.body.contains("mantlet.user"), "{answer:?}");
-        let trailers: String = seller.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let trailers = lines(&borrowed(&seller));
         let mut connection = ruled.open(Some(caller));
         connection
             .send(&format!(
@@ -385,7 +389,7 @@ name = "all"
 "#;
     let mesh = Mesh::with(keys, "", "");
     let seller = user_headers("ann", &json!({"role": "seller"}));
-    let headers: String = seller.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let headers = lines(&borrowed(&seller));
     let ask = |path: &str| {
         raw(mesh.entry(), format!("GET {path} HTTP/1.1\r\nHost: ads\r\nConnection: close\r\n{headers}\r\n").as_bytes())
     };

@@ -6,6 +6,7 @@ pub mod ca;
 pub mod cli;
 pub mod config;
 pub mod durable;
+pub mod fetch;
 pub mod identity;
 pub mod net;
 pub mod policy;

@@ -6,8 +6,9 @@ use rustls::RootCertStore;
 use thiserror::Error;
 
 use crate::config::CrlUrl;
+use crate::fetch::{Answer, Bounds, FetchError, Fetcher, Validators};
 
-use super::fetch::{Answer, FetchError, Fetcher, Validators};
+use super::SIZE_KEY;
 
 /// Why nothing was fetched.
 #[derive(Debug, Error)]
@@ -36,11 +37,11 @@ pub async fn fetch_once(
     max_size: u64,
     timeout: Duration,
 ) -> Result<Vec<u8>, NotFetched> {
-    let fetcher = Fetcher::new(anchors, Vec::new(), max_size, timeout)?;
-    match fetcher.get(url, &Validators::default()).await {
+    let fetcher = Fetcher::new(anchors, Bounds { hosts: Vec::new(), max_size, size_key: SIZE_KEY, timeout })?;
+    match fetcher.get(url.url(), &Validators::default()).await {
         Ok(Answer::Body { bytes, .. }) => Ok(bytes),
         Ok(Answer::NotModified { .. }) => Err(NotFetched::Answer(FetchError::NotModifiedUnasked.to_string())),
-        Err(FetchError::TooLarge { limit }) => Err(NotFetched::TooLarge { limit }),
+        Err(FetchError::TooLarge { limit, .. }) => Err(NotFetched::TooLarge { limit }),
         Err(error) => Err(NotFetched::Answer(error.to_string())),
     }
 }

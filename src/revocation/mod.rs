@@ -7,10 +7,8 @@
 //! Verifying a CRL and looking a certificate up are left to `x509`; ending connections is left to `app`.
 
 mod cache;
-mod fetch;
 mod fetch_once;
 mod freshness;
-mod http_freshness;
 mod plan;
 mod preparing;
 mod reading;
@@ -28,9 +26,9 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use crate::config::{CrlUrl, Revocation};
+use crate::fetch::{Answer, FetchError, Fetcher, Validators};
 use crate::x509::{CrlIssuers, MaterialProblem, RevocationIndex, RevocationLists, TrustMaterial, WantedCrl};
 
-use fetch::{Answer, FetchError, Fetcher, Validators};
 use plan::{Plan, has_room, reasons};
 use preparing::Preparing;
 use reading::{Reader, Reading};
@@ -50,6 +48,8 @@ const MAX_IN_FLIGHT: usize = 4;
 const MAX_IN_FLIGHT_OF_ONE: usize = 2;
 /// Most CAs that are learnt from verified paths. One branch below an anchor gets half of what the others leave.
 const MAX_LEARNT_ISSUERS: usize = 256;
+/// The key that bounds what is read.
+const SIZE_KEY: &str = "revocation.max_size";
 /// How often the states are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -406,7 +406,7 @@ struct Fetch {
 
 impl Fetch {
     async fn run(self, fetcher: Fetcher) -> Result<Outcome, String> {
-        match fetcher.get(&self.url, &self.validators).await {
+        match fetcher.get(self.url.url(), &self.validators).await {
             Err(error) => Err(error.to_string()),
             Ok(Answer::NotModified { freshness }) => Ok(Outcome::NotModified { freshness }),
             Ok(Answer::Body { bytes, validators, freshness }) => {

@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime};
 use tracing::{debug, error, info, warn};
 
 use crate::config::{CrlUrl, OnUnknown, Revocation};
+use crate::fetch::Fetcher;
 use crate::x509::{CrlIssuers, Instant, RevocationIndex, VerifiedCrl};
 
 use super::cache::Cache;
-use super::fetch::Fetcher;
 use super::freshness::Freshness;
 use super::reading::{Reader, Reading};
 use super::schedule;

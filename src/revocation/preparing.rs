@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::config::Revocation;
+use crate::fetch::{Bounds, Fetcher};
 use crate::x509::{Instant, MaterialPart, MaterialProblem, RevocationIndex, TrustMaterial, VerifiedCrl};
 
+use super::SIZE_KEY;
 use super::cache::Cache;
-use super::fetch::Fetcher;
 use super::plan::{Fetchers, Plan};
 use super::reading::Read;
 use super::source::Origin;
@@ -65,7 +66,9 @@ impl Preparing {
 
     pub(super) fn fetchers(&mut self, settings: &Revocation, material: &TrustMaterial) -> Option<Fetchers> {
         let hosts: Vec<String> = settings.distribution_point_hosts.iter().map(|host| host.value.clone()).collect();
-        let make = |hosts| Fetcher::new(material.root_store(), hosts, settings.max_size, settings.fetch_timeout);
+        let bounds =
+            |hosts| Bounds { hosts, max_size: settings.max_size, size_key: SIZE_KEY, timeout: settings.fetch_timeout };
+        let make = |hosts| Fetcher::new(material.root_store(), bounds(hosts));
         match (make(Vec::new()), make(hosts)) {
             (Ok(configured), Ok(distribution_points)) => Some(Fetchers { configured, distribution_points }),
             (Err(error), _) | (_, Err(error)) => {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::config::{CrlSource, CrlUrl};
+use crate::fetch::Validators;
 use crate::x509::RevocationIndex;
 
-use super::fetch::Validators;
 use super::reading::place_of;
 use super::status::SourceStatus;
 

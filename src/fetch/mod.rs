@@ -1,4 +1,8 @@
 //! Fetching from an address, within bounds of time, octets and redirects.
+//!
+//! What an answer means, and when to ask again, is left to those who ask.
+
+mod freshness;
 
 use std::time::{Duration, SystemTime};
 
@@ -7,10 +11,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use reqwest::redirect::{Attempt, Policy};
 use rustls::RootCertStore;
 use thiserror::Error;
+use url::Url;
 
-use crate::config::CrlUrl;
-
-use super::http_freshness::freshness;
+use freshness::freshness;
 
 const MAX_REDIRECTS: usize = 3;
 /// How long a connection may take to be made.
@@ -22,55 +25,96 @@ const MAX_VALIDATOR: usize = 256;
 
 /// Fetches over HTTP/1.1, through no proxy. A server of `https` is verified against our own trust anchors.
 #[derive(Debug, Clone)]
-pub(super) struct Fetcher {
+pub struct Fetcher {
     client: reqwest::Client,
     max_size: u64,
+    size_key: &'static str,
     timeout: Duration,
+}
+
+/// What the answers of a [`Fetcher`] are bounded by.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// The hosts that redirects may lead to; empty: any.
+    pub hosts: Vec<String>,
+    /// Most octets of an answer.
+    pub max_size: u64,
+    /// The key of the configuration that sets it, for messages.
+    pub size_key: &'static str,
+    /// How long a fetch may take in all.
+    pub timeout: Duration,
 }
 
 /// What makes the next request conditional (RFC 9110 section 13).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Validators {
+pub struct Validators {
     etag: Option<HeaderValue>,
     last_modified: Option<HeaderValue>,
 }
 
 /// An answer.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub enum Answer {
     /// What was fetched before still holds.
-    NotModified { freshness: Option<Duration> },
+    NotModified {
+        /// For how long it is fresh from now on, where the answer says (RFC 9111 section 4.2).
+        freshness: Option<Duration>,
+    },
     /// Something to read.
-    Body { bytes: Vec<u8>, validators: Validators, freshness: Option<Duration> },
+    Body {
+        /// It.
+        bytes: Vec<u8>,
+        /// What makes the next request conditional.
+        validators: Validators,
+        /// For how long it is fresh from now on, where the answer says (RFC 9111 section 4.2).
+        freshness: Option<Duration>,
+    },
 }
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
-pub(super) enum FetchError {
+pub enum FetchError {
+    /// It took too long.
     #[error("did not answer in full within {}", humantime::format_duration(*.limit))]
-    Timeout { limit: Duration },
+    Timeout {
+        /// How long it may take.
+        limit: Duration,
+    },
+    /// No connection, or no handshake.
     #[error("cannot be connected to: {0}")]
     Connect(String),
+    /// It leads to where nothing is fetched from.
     #[error("redirects: {0}")]
     Redirect(String),
+    /// Another status than 200.
     #[error("answers {status}, expected 200")]
-    Status { status: StatusCode },
+    Status {
+        /// That.
+        status: StatusCode,
+    },
+    /// 304 without a condition.
     #[error("answers \"304 Not Modified\" to a request without a condition")]
     NotModifiedUnasked,
-    #[error("is larger than {limit} bytes (revocation.max_size)")]
-    TooLarge { limit: u64 },
+    /// The answer is longer than is read.
+    #[error("is larger than {limit} bytes ({key})")]
+    TooLarge {
+        /// The most that is read.
+        limit: u64,
+        /// The key of the configuration that sets it.
+        key: &'static str,
+    },
+    /// The answer is cut short or no HTTP.
     #[error("gives no whole answer: {0}")]
     Other(String),
 }
 
 impl Fetcher {
-    /// `hosts` are those that redirects may lead to; empty: any.
-    pub(super) fn new(
-        anchors: RootCertStore,
-        hosts: Vec<String>,
-        max_size: u64,
-        timeout: Duration,
-    ) -> Result<Self, reqwest::Error> {
+    /// One that verifies servers against these anchors alone.
+    ///
+    /// # Errors
+    /// Where the HTTP client cannot be made.
+    pub fn new(anchors: RootCertStore, bounds: Bounds) -> Result<Self, reqwest::Error> {
+        let Bounds { hosts, max_size, size_key, timeout } = bounds;
         let provider = crate::tls::provider();
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -89,11 +133,15 @@ impl Fetcher {
             // A fetch an hour is no reason to keep a connection.
             .pool_max_idle_per_host(0)
             .build()?;
-        Ok(Self { client, max_size, timeout })
+        Ok(Self { client, max_size, size_key, timeout })
     }
 
-    pub(super) async fn get(&self, url: &CrlUrl, validators: &Validators) -> Result<Answer, FetchError> {
-        let request = self.client.get(url.url().clone()).headers(validators.conditions());
+    /// Asks once.
+    ///
+    /// # Errors
+    /// Why there is no answer that is of use.
+    pub async fn get(&self, url: &Url, validators: &Validators) -> Result<Answer, FetchError> {
+        let request = self.client.get(url.clone()).headers(validators.conditions());
         let mut response = request.send().await.map_err(|error| self.explain(&error))?;
         let fresh = freshness(response.headers(), SystemTime::now());
         match response.status() {
@@ -102,7 +150,7 @@ impl Fetcher {
             StatusCode::NOT_MODIFIED => return Err(FetchError::NotModifiedUnasked),
             status => return Err(FetchError::Status { status }),
         }
-        let too_large = || FetchError::TooLarge { limit: self.max_size };
+        let too_large = || FetchError::TooLarge { limit: self.max_size, key: self.size_key };
         if response.content_length().is_some_and(|length| length > self.max_size) {
             return Err(too_large());
         }
@@ -156,7 +204,8 @@ impl Validators {
         Self { etag: short(ETAG), last_modified: short(LAST_MODIFIED) }
     }
 
-    pub(super) fn are_there(&self) -> bool {
+    /// Whether there is any.
+    pub fn are_there(&self) -> bool {
         self.etag.is_some() || self.last_modified.is_some()
     }
 

@@ -14,4 +14,5 @@ pub mod proxy;
 pub mod revocation;
 pub mod telemetry;
 pub mod tls;
+pub mod token;
 pub mod x509;

@@ -6,6 +6,7 @@ mod handshake;
 mod headers;
 mod pki;
 mod revocation;
+mod tokens;
 
 use divan::AllocProfiler;
 use mimalloc::MiMalloc;

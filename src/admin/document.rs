@@ -10,6 +10,7 @@ use crate::policy::RequestRule;
 use crate::proxy::connections::{Live, Phase};
 use crate::proxy::refusals::RefusalRecord;
 use crate::revocation::{CrlStatus, SourceStatus};
+use crate::token::IssuerStatus;
 use crate::x509::{CertificateInfo, Instant};
 
 use super::reload::ReloadRecord;
@@ -40,6 +41,9 @@ pub struct Document {
     pub anchors: Vec<CertificateEntry>,
     /// Its CRLs.
     pub revocation: RevocationEntry,
+    /// The issuers of end-user tokens that it knows.
+    #[serde(default)]
+    pub issuers: Vec<IssuerEntry>,
     /// Its listeners.
     pub listeners: Vec<ListenerEntry>,
     /// How many connections with peers are live, listed or not.
@@ -138,6 +142,37 @@ pub struct SourceEntry {
     pub failures: u64,
     /// CRLs that were refused because a newer one is in use.
     pub rollbacks: u64,
+}
+
+/// An issuer of end-user tokens.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct IssuerEntry {
+    /// Its name.
+    pub name: String,
+    /// The `iss` of its tokens.
+    pub issuer: String,
+    /// Where its keys are.
+    pub jwks_url: String,
+    /// `missing`, `fresh`, `stale` or `expired`.
+    pub state: String,
+    /// The keys in use, by algorithm and key ID.
+    pub keys: Vec<String>,
+    /// Keys that are not used, and why.
+    pub left_out: Option<String>,
+    /// When the keys in use were last confirmed.
+    pub fetched_at: Option<String>,
+    /// Until when they serve though no newer ones come.
+    pub serves_until: Option<String>,
+    /// When it was last asked.
+    pub last_attempt: Option<String>,
+    /// Why that failed.
+    pub last_error: Option<String>,
+    /// When it is asked again.
+    pub next_attempt: Option<String>,
+    /// Answers that could be used.
+    pub successes: u64,
+    /// Answers that could not, and attempts without an answer.
+    pub failures: u64,
 }
 
 /// A listener.
@@ -298,6 +333,7 @@ impl Document {
                 sources: revocation.sources.iter().map(SourceEntry::from).collect(),
                 own_certificate: revocation.own.as_ref().map(|own| own.message.clone()),
             },
+            issuers: running.issuers.iter().map(|issuer| IssuerEntry::of(issuer, now)).collect(),
             listeners: running.listeners.iter().map(ListenerEntry::from).collect(),
             connections_total: live.len(),
             peers: by_peer(&live),
@@ -356,6 +392,27 @@ impl From<&SourceStatus> for SourceEntry {
             successes: status.successes,
             failures: status.failures,
             rollbacks: status.rollbacks,
+        }
+    }
+}
+
+impl IssuerEntry {
+    fn of(status: &IssuerStatus, now: SystemTime) -> Self {
+        let time = |time: Option<SystemTime>| time.map(|time| Instant(time).to_string());
+        Self {
+            name: status.name.clone(),
+            issuer: status.issuer.clone(),
+            jwks_url: status.jwks_url.clone(),
+            state: status.state(now).label().to_owned(),
+            keys: status.keys.clone(),
+            left_out: status.left_out.as_deref().map(str::to_owned),
+            fetched_at: time(status.fetched_at),
+            serves_until: time(status.serves_until),
+            last_attempt: time(status.last_attempt),
+            last_error: status.last_error.as_deref().map(str::to_owned),
+            next_attempt: time(status.next_attempt),
+            successes: status.successes,
+            failures: status.failures,
         }
     }
 }

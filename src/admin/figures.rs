@@ -17,6 +17,7 @@ use prometheus_client::registry::Unit;
 use crate::proxy::Direction;
 use crate::proxy::connections::Connections;
 use crate::revocation::{CrlStatus, Freshness};
+use crate::token::KeyState;
 use crate::x509::CertificateInfo;
 
 use super::{COMMIT, ReloadStatus, Running, VERSION};
@@ -57,7 +58,45 @@ impl Figures {
             earliest(own.chain(anchors)),
         )?;
         self.encode_crls(encoder)?;
-        self.encode_crl_sources(encoder)
+        self.encode_crl_sources(encoder)?;
+        self.encode_issuers(encoder)
+    }
+
+    /// Nothing where no issuer of tokens is known.
+    fn encode_issuers(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let (running, now) = (self.running.load(), SystemTime::now());
+        let issuers = &running.issuers;
+        if issuers.is_empty() {
+            return Ok(());
+        }
+        let help = "Attempts to get the keys of an issuer of tokens, by outcome";
+        let mut family =
+            encoder.encode_descriptor("mantlet_token_key_fetches", help, None, ConstCounter::<u64>::TYPE)?;
+        for issuer in issuers {
+            for (outcome, count) in [("success", issuer.successes), ("failure", issuer.failures)] {
+                let labels = [("issuer", &*issuer.name), ("outcome", outcome)];
+                ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        let states = issuers.iter().flat_map(|issuer| {
+            let holds = issuer.state(now);
+            KeyState::ALL.map(|state| {
+                let labels = [("issuer", issuer.name.clone()), ("state", state.label().to_owned())];
+                (labels, if state == holds { 1.0 } else { 0.0 })
+            })
+        });
+        let help = "How old the keys of an issuer of tokens are: 1 for what holds";
+        encode_gauges(encoder, "mantlet_token_keys_state", help, None, states)?;
+        let label = |name: &str| [("issuer", name.to_owned())];
+        let keys = issuers.iter().map(|issuer| (label(&issuer.name), as_f64(issuer.keys.len())));
+        encode_gauges(encoder, "mantlet_token_keys", "Keys of an issuer of tokens that are in use", None, keys)?;
+        let fetched = issuers.iter().filter_map(|issuer| Some((label(&issuer.name), unix_seconds(issuer.fetched_at?))));
+        let help = "When the keys of an issuer of tokens were last confirmed";
+        encode_gauges(encoder, "mantlet_token_keys_fetched_timestamp", help, Some(&Unit::Seconds), fetched)?;
+        let failing =
+            issuers.iter().map(|issuer| (label(&issuer.name), if issuer.last_error.is_some() { 1.0 } else { 0.0 }));
+        let help = "1 where the last attempt to get the keys of an issuer of tokens failed";
+        encode_gauges(encoder, "mantlet_token_keys_failing", help, None, failing)
     }
 
     fn encode_crls(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

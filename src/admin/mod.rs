@@ -22,12 +22,13 @@ use crate::policy::RequestRule;
 use crate::proxy::connections::Connections;
 use crate::proxy::refusals::Refusals;
 use crate::revocation::RevocationStatus;
+use crate::token::IssuerStatus;
 use crate::x509::CertificateInfo;
 
 pub use client::{Answer, ClientError, DEFAULT_ADDRESS, Format, Target, TargetError, ask};
 pub use document::{
-    CertificateEntry, ConnectionEntry, CrlEntry, Document, ListenerEntry, PeerEntry, RefusalEntry, ReloadEntry,
-    ReloadErrorEntry, RevocationEntry, SourceEntry,
+    CertificateEntry, ConnectionEntry, CrlEntry, Document, IssuerEntry, ListenerEntry, PeerEntry, RefusalEntry,
+    ReloadEntry, ReloadErrorEntry, RevocationEntry, SourceEntry,
 };
 pub use readiness::Readiness;
 pub use reload::{ReloadError, ReloadRecord, ReloadStatus};
@@ -68,6 +69,8 @@ pub struct Running {
     pub is_nobody_let_in: bool,
     /// Whether revocation is checked at all.
     pub revocation_checked: bool,
+    /// The issuers of end-user tokens and their keys.
+    pub issuers: Vec<IssuerStatus>,
     /// The listeners that are bound, without the admin one.
     pub listeners: Vec<ListenerStatus>,
     /// The process shuts down.

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 
 use crate::revocation::{CrlStatus, Freshness, SourceStatus};
+use crate::token::{IssuerStatus, KeyState};
 use crate::x509::{CertificateInfo, Instant};
 
 use super::Running;
@@ -35,8 +36,10 @@ impl Readiness {
             let sources = running.revocation.sources.iter().map(silent).collect::<Vec<_>>().join("; ");
             not_ready.push(format!("no CRL is loaded yet, so that every peer would be refused: {sources}"));
         }
+        not_ready.extend(running.issuers.iter().filter_map(never_had));
         let mut warnings: Vec<String> = running.revocation.own.iter().map(|own| own.message.clone()).collect();
         warnings.extend(running.revocation.crls.iter().filter_map(|crl| overdue(crl, now)));
+        warnings.extend(running.issuers.iter().filter_map(|issuer| aged(issuer, now)));
         if let Some(error) = &reload.last_error {
             let (time, message) = (Instant(error.time), &error.message);
             warnings.push(format!("the reload at {time} was refused, what ran before stays in use: {message}"));
@@ -74,6 +77,33 @@ fn overdue(crl: &CrlStatus, now: SystemTime) -> Option<String> {
         Freshness::Stale => Some(format!("{source}: the next CRL of {issuer} was due {due}; fetch or issue a new one")),
         Freshness::Expired => Some(format!(
             "{source}: the CRL of {issuer} has expired, its successor was due {due}; fetch or issue a new one"
+        )),
+    }
+}
+
+/// An issuer whose tokens could never be verified.
+fn never_had(issuer: &IssuerStatus) -> Option<String> {
+    let IssuerStatus { name, jwks_url, .. } = issuer;
+    let reason = issuer.last_error.as_deref().unwrap_or("has not answered yet");
+    let is_unheard = issuer.successes == 0 && issuer.fetched_at.is_none();
+    is_unheard.then(|| format!("no keys of the issuer {name:?} are here yet, so that none of its tokens can be verified: {jwks_url} {reason}"))
+}
+
+fn aged(issuer: &IssuerStatus, now: SystemTime) -> Option<String> {
+    let IssuerStatus { name, jwks_url, .. } = issuer;
+    let reason = issuer.last_error.as_deref().unwrap_or("has not answered since");
+    let until = issuer.serves_until.map(|until| Instant(until).to_string()).unwrap_or_default();
+    match issuer.state(now) {
+        KeyState::Fresh => None,
+        KeyState::Stale => {
+            Some(format!("the keys of the issuer {name:?} are stale and serve until {until}: {jwks_url} {reason}"))
+        }
+        KeyState::Expired => Some(format!(
+            "the keys of the issuer {name:?} served until {until}, its tokens are answered with 503: {jwks_url} {reason}"
+        )),
+        KeyState::Missing if issuer.successes == 0 => None,
+        KeyState::Missing => Some(format!(
+            "there are no keys of the issuer {name:?}, its tokens are answered with 503: {jwks_url} {reason}"
         )),
     }
 }

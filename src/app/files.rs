@@ -124,8 +124,9 @@ fn files_of(config: &Config) -> Vec<PathBuf> {
         CrlSource::Path(path) => Some(path.clone()),
         CrlSource::Url(_) => None,
     });
+    let issuers = config.issuers.iter().filter_map(|issuer| issuer.jwks_anchors.as_ref()).flatten();
     let key = config.identity.private_key.iter();
-    let located = [&config.identity.certificate].into_iter().chain(key).chain(trust);
+    let located = [&config.identity.certificate].into_iter().chain(key).chain(trust).chain(issuers);
     located.map(|path| path.value.clone()).chain(crls).chain([config.path.clone()]).collect()
 }
 

@@ -29,6 +29,7 @@ use crate::proxy::connections::Connections;
 use crate::proxy::metrics::ProxyMetrics;
 use crate::proxy::refusals::Refusals;
 use crate::revocation::{Engine, OwnAlarm, Prepared, read_files};
+use crate::token;
 use crate::x509::{self, MaterialProblem, MaterialSources, RevocationLists, TrustMaterial, UnusableMaterial};
 
 use files::WatchedFiles;
@@ -75,6 +76,8 @@ pub struct App {
     lists: Arc<RevocationLists>,
     /// What was last told of our own certificate's revocation.
     own_alarm: Option<OwnAlarm>,
+    /// What keeps the keys of the issuers of end-user tokens.
+    tokens: token::Engine,
     workers: Workers,
     connections: Arc<Connections>,
     refusals: Arc<Refusals>,
@@ -105,13 +108,14 @@ impl App {
     /// Every problem of the first stage that has any.
     pub fn start(config: Config) -> Result<Self, AppError> {
         let (engine, lists) = Engine::new();
-        let Loaded { material, revocation, findings } = load(&config, &engine, &lists)?;
+        let mut registry = Registry::default();
+        let tokens = token::Engine::new(&mut registry);
+        let Loaded { material, revocation, issuers, findings } = load(&config, &engine, &lists, &tokens)?;
         warn_of(&findings);
         let workers = Workers::start(config.runtime.workers)?;
         let connections = Arc::new(Connections::new(workers.count()));
         let refusals = Arc::new(Refusals::default());
         refusals.set_trusted_anchors(&material.anchors);
-        let mut registry = Registry::default();
         let metrics = ProxyMetrics::register(&mut registry);
         let state = AdminState::new(registry, Arc::clone(&connections), Arc::clone(&refusals));
         let mut app = Self {
@@ -122,6 +126,7 @@ impl App {
             revocation: engine,
             lists,
             own_alarm: None,
+            tokens,
             workers,
             connections,
             refusals,
@@ -130,7 +135,7 @@ impl App {
             manager: ServiceManager::from_environment(),
             is_draining: false,
         };
-        app.take_up(config, &material, revocation)?;
+        app.take_up(config, &material, revocation, issuers)?;
         Ok(app)
     }
 
@@ -158,6 +163,7 @@ impl App {
                     self.sweep();
                 }
                 event = self.revocation.event() => self.take_revocation_event(event),
+                event = self.tokens.event() => self.take_token_event(event),
                 () = files.changed() => self.reload(&mut files, "a file changed"),
                 _ = signals.hangup.recv() => {
                     self.manager.tell(&Notice::Reloading);
@@ -165,6 +171,7 @@ impl App {
                     let failure = self.state.reload.record().last_error;
                     self.manager.tell(&Notice::Reloaded(failure.map_or(Ok(()), |failure| Err(failure.message))));
                     self.revocation.ask_now(SystemTime::now());
+                    self.tokens.ask_now(SystemTime::now());
                 }
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
@@ -177,7 +184,22 @@ impl App {
         self.connections.sweep(&self.config.timeouts, SystemTime::now());
         self.listeners.prune();
         self.tick_revocation();
+        self.tick_tokens();
         self.manager.keep_alive();
+    }
+
+    /// Looks at what an issuer of tokens answered, or is to be asked.
+    fn take_token_event(&mut self, event: token::Event) {
+        if self.tokens.absorb(event, SystemTime::now()).is_news {
+            self.show();
+        }
+    }
+
+    /// Lets the keys of issuers age.
+    fn tick_tokens(&mut self) {
+        if self.tokens.tick(SystemTime::now()) {
+            self.show();
+        }
     }
 
     /// Often enough for the shortest timeout to be kept within a quarter of it, and for the service manager.
@@ -228,16 +250,22 @@ impl RunningAdmin {
     }
 }
 
-/// Certificates and CRLs that were read and are not in use yet.
+/// Certificates, CRLs and issuers of tokens that were read and are not in use yet.
 struct Loaded {
     material: Arc<TrustMaterial>,
     revocation: Prepared,
+    issuers: token::Prepared,
     /// What is worth knowing and prevents nothing.
     findings: Vec<MaterialProblem>,
 }
 
-/// Reads the certificates and the CRLs that a configuration names.
-fn load(config: &Config, engine: &Engine, lists: &Arc<RevocationLists>) -> Result<Loaded, AppError> {
+/// Reads the certificates and the CRLs that a configuration names, and makes its issuers of tokens ready.
+fn load(
+    config: &Config,
+    engine: &Engine,
+    lists: &Arc<RevocationLists>,
+    tokens: &token::Engine,
+) -> Result<Loaded, AppError> {
     let (material, mut findings) = TrustMaterial::load(&MaterialSources::from(config), lists).map_err(|unusable| {
         let UnusableMaterial { mut problems, crl_issuers } = unusable;
         // What is wrong with the CRLs is told in the same run.
@@ -246,10 +274,18 @@ fn load(config: &Config, engine: &Engine, lists: &Arc<RevocationLists>) -> Resul
         problems.extend(files);
         AppError::Material(problems)
     })?;
-    let prepared = engine.prepare(config.revocation.as_ref(), &material, SystemTime::now());
-    let mut revocation = prepared.map_err(AppError::Material)?;
+    let now = SystemTime::now();
+    let issuers = tokens.prepare(&config.issuers, &material, now);
+    let (mut revocation, mut issuers) = match (engine.prepare(config.revocation.as_ref(), &material, now), issuers) {
+        (Ok(revocation), Ok(issuers)) => (revocation, issuers),
+        (revocation, issuers) => {
+            let problems = revocation.err().into_iter().chain(issuers.err()).flatten();
+            return Err(AppError::Material(problems.collect()));
+        }
+    };
     findings.append(&mut revocation.findings);
-    Ok(Loaded { material: Arc::new(material), revocation, findings })
+    findings.append(&mut issuers.findings);
+    Ok(Loaded { material: Arc::new(material), revocation, issuers, findings })
 }
 
 fn warn_of(findings: &[MaterialProblem]) {

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::net::{Address, Listener};
 use crate::proxy::Shared;
 use crate::revocation::Prepared;
+use crate::token;
 use crate::x509::{self, TrustMaterial};
 
 use super::files::WatchedFiles;
@@ -50,8 +51,9 @@ impl App {
 
     fn read_and_take_up(&mut self) -> Result<(), AppError> {
         let (config, _) = Config::load(&self.config.path)?;
-        let Loaded { material, revocation, findings } = load(&config, &self.revocation, &self.lists)?;
-        self.take_up(config, &material, revocation)?;
+        let Loaded { material, revocation, issuers, findings } =
+            load(&config, &self.revocation, &self.lists, &self.tokens)?;
+        self.take_up(config, &material, revocation, issuers)?;
         warn_of(&findings);
         Ok(())
     }
@@ -62,6 +64,7 @@ impl App {
         config: Config,
         material: &Arc<TrustMaterial>,
         revocation: Prepared,
+        issuers: token::Prepared,
     ) -> Result<(), AppError> {
         let all = config.limits != self.config.limits
             || config.timeouts != self.config.timeouts
@@ -90,6 +93,7 @@ impl App {
         if let Some(revocation) = revocation {
             self.revocation.install(revocation);
         }
+        self.tokens.install(issuers);
         self.install_admin(&config, admin);
         self.refusals.set_trusted_anchors(&material.anchors);
         if config.runtime != self.config.runtime
@@ -100,6 +104,7 @@ impl App {
         }
         self.config = config;
         self.revocation.tick(SystemTime::now());
+        self.tokens.tick(SystemTime::now());
         self.show();
         self.judge_live_connections(Change::Everything);
         Ok(())
@@ -151,6 +156,7 @@ impl App {
             anchors: trust.anchors.clone(),
             revocation,
             revocation_checked: self.config.revocation.is_some(),
+            issuers: self.tokens.status(),
             is_nobody_let_in: self.is_nobody_let_in(),
             listeners: self.listeners.status(),
             draining: self.is_draining,

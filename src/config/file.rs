@@ -10,8 +10,8 @@ use toml::de::DeTable;
 use super::listeners::Claims;
 use super::reader::{Reading, TableReader};
 use super::{
-    Config, Identity, Problem, Problems, Revocation, Severity, Trust, admin, identity, inbound, limits, log, outbound,
-    revocation, runtime, syntax, timeouts, tls, trust,
+    Config, Identity, Issuer, Problem, Problems, Revocation, Severity, Trust, admin, identity, inbound, issuer, limits,
+    log, outbound, revocation, runtime, syntax, timeouts, tls, trust,
 };
 
 /// The most bytes that a configuration file may hold: a hundred times what the largest needs.
@@ -22,7 +22,7 @@ const MAX_BYTES: u64 = 1024 * 1024;
 pub struct Inspection {
     /// The configuration, where nothing prevents its use.
     pub config: Option<Config>,
-    /// The sections that name files, where nothing is wrong with these three: their files can be judged although the
+    /// The sections that name files, where nothing is wrong with these: their files can be judged although the
     /// listeners are wrong.
     pub material: Option<MaterialSections>,
     /// Everything to say about the file; may be empty.
@@ -38,6 +38,8 @@ pub struct MaterialSections {
     pub trust: Trust,
     /// `[revocation]`
     pub revocation: Option<Revocation>,
+    /// `[[issuer]]`
+    pub issuers: Vec<Issuer>,
 }
 
 impl Config {
@@ -137,9 +139,23 @@ pub(super) fn read(root: &mut TableReader<'_, '_, '_>, path: &Path) -> (Option<C
         || Some((inbound.into_iter().collect::<Option<_>>()?, outbound.into_iter().collect::<Option<_>>()?));
     let config =
         material.clone().zip(listeners()).zip(optional(admin)).map(|((sections, (inbound, outbound)), admin)| {
-            let MaterialSections { identity, trust, revocation } = sections;
+            let MaterialSections { identity, trust, revocation, issuers } = sections;
             let path = path.to_owned();
-            Config { path, identity, trust, revocation, inbound, outbound, admin, runtime, limits, timeouts, tls, log }
+            Config {
+                path,
+                identity,
+                trust,
+                revocation,
+                issuers,
+                inbound,
+                outbound,
+                admin,
+                runtime,
+                limits,
+                timeouts,
+                tls,
+                log,
+            }
         });
     (config, material)
 }
@@ -163,9 +179,16 @@ fn read_material(root: &mut TableReader<'_, '_, '_>) -> Option<MaterialSections>
         let message = "[revocation] is missing: no certificate is checked for revocation";
         root.warn(None, message.into(), "add [revocation] with sources = [\"certs/ca.crl\"]");
     }
+    let issuers = root.sections("issuer", issuer::read);
+    issuer::check(root, &issuers);
     // Half of a list of anchors would make the certificates look wrong where the list is.
     if root.reading.problems.iter().any(|problem| problem.severity == Severity::Error) {
         return None;
     }
-    Some(MaterialSections { identity: identity.flatten()?, trust: trust.flatten()?, revocation: optional(revocation)? })
+    Some(MaterialSections {
+        identity: identity.flatten()?,
+        trust: trust.flatten()?,
+        revocation: optional(revocation)?,
+        issuers: issuers.into_iter().collect::<Option<_>>()?,
+    })
 }

@@ -123,8 +123,15 @@ pub(super) fn read_address(
 
 /// The listener's name; required.
 pub(super) fn read_name(t: &mut TableReader<'_, '_, '_>, claims: &mut Claims) -> Option<Located<String>> {
+    let name = read_short_name(t, "name it for logs and metrics, such as name = \"ads\"")?;
+    claims.names.push(name.clone());
+    Some(name)
+}
+
+/// `name`, short enough to be a label; required.
+pub(super) fn read_short_name(t: &mut TableReader<'_, '_, '_>, remedy: &str) -> Option<Located<String>> {
     let name = t.string("name");
-    t.require("name", "name it for logs and metrics, such as name = \"ads\"");
+    t.require("name", remedy);
     let name = name?;
     let well_formed = (1..=63).contains(&name.value.len())
         && name.value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
@@ -134,7 +141,6 @@ pub(super) fn read_name(t: &mut TableReader<'_, '_, '_>, claims: &mut Claims) ->
         t.error(Some(name.span), message, "write a short name such as \"ads\"");
         return None;
     }
-    claims.names.push(name.clone());
     Some(name)
 }
 

@@ -7,8 +7,10 @@ mod access;
 mod admin;
 mod expand;
 mod file;
+mod https_url;
 mod identity;
 mod inbound;
+mod issuer;
 mod limits;
 mod listeners;
 mod log;
@@ -31,8 +33,10 @@ use std::path::PathBuf;
 
 pub use admin::Admin;
 pub use file::{Inspection, MaterialSections};
+pub use https_url::{HttpsUrl, HttpsUrlError};
 pub use identity::Identity;
 pub use inbound::{AppProtocol, ClientAuth, IdentityHeader, Inbound, Protocol};
+pub use issuer::{Issuer, KeysFormat, TokenAlgorithm};
 pub use limits::Limits;
 pub use log::{Log, LogFormat};
 pub use outbound::{Hop, Outbound};
@@ -69,6 +73,8 @@ pub struct Config {
     pub trust: Trust,
     /// `[revocation]`: what has been withdrawn; without it nothing is checked.
     pub revocation: Option<Revocation>,
+    /// `[[issuer]]`: who issues the tokens of end users.
+    pub issuers: Vec<Issuer>,
     /// `[[inbound]]`: listeners that terminate mutual TLS for the local service.
     pub inbound: Vec<Inbound>,
     /// `[[outbound]]`: listeners that originate mutual TLS to a peer.

@@ -45,6 +45,13 @@ pub enum MaterialPart {
     Crl(usize),
     /// `revocation.cache_dir`
     CrlCache,
+    /// The entry of an issuer's `jwks_anchors`.
+    IssuerAnchor {
+        /// The index of the issuer.
+        issuer: usize,
+        /// The index of the file.
+        file: usize,
+    },
 }
 
 /// Something wrong with the material.

@@ -5,6 +5,7 @@
 //! verified peer may do to `policy`.
 
 mod algorithms;
+mod bare_key;
 mod candidate;
 mod certificate;
 mod crl;
@@ -25,6 +26,7 @@ mod serial;
 mod signature;
 mod sources;
 
+pub use bare_key::{BareKey, BareKeyKind};
 pub use certificate::{CertificateInfo, MalformedCertificate};
 pub use crl::{
     CrlDetails, CrlEntry, CrlError, CrlFileError, CrlInfo, CrlIssuers, MAX_CRL_BYTES, MAX_CRLS, MAX_ISSUER_BYTES,

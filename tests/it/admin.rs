@@ -195,6 +195,7 @@ fn running() -> Running {
         anchors: vec![valid("ca", 1)],
         revocation: revocation(vec![crl("CN=ca", SystemTime::now() + DAY)]),
         revocation_checked: true,
+        issuers: Vec::new(),
         is_nobody_let_in: false,
         listeners: vec![ListenerStatus {
             name: "ads".into(),

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt::Write;
 use std::path::Path;
 
-use mantlet::config::{Config, Problem, Problems, Severity};
+use mantlet::config::{Config, Issuer, Problem, Problems, Severity, TokenAlgorithm};
 use proptest::prelude::*;
 
 const GOOD: &str = r#"
@@ -163,6 +163,7 @@ fn bad_files() -> Vec<(&'static str, String)> {
     files.extend(bad_rules());
     files.extend(bad_outbounds());
     files.extend(bad_addresses());
+    files.extend(bad_issuers());
     files.extend(bad_texts());
     files
 }
@@ -320,6 +321,61 @@ fn bad_outbounds() -> Vec<(&'static str, String)> {
         ("a server name that is an address", outbound("server_name = \"10.0.0.7\"")),
         ("a key of the other direction", outbound("allow = [\"ads.internal\"]")),
     ]
+}
+
+/// The good file with an issuer, one line of which is changed.
+fn with_issuer(changes: &[(&str, &str)]) -> String {
+    let issuer = r#"
+[[issuer]]
+name = "market"
+issuer = "https://issuer.example"
+audiences = ["flea-market"]
+algorithms = ["RS256"]
+jwks_url = "https://issuer.example/jwks.json"
+"#;
+    let changed = changes.iter().fold(issuer.to_owned(), |text, (old, new)| {
+        assert_eq!(text.matches(old).count(), 1, "{old}");
+        text.replace(old, new)
+    });
+    format!("{GOOD}{changed}")
+}
+
+fn bad_issuers() -> Vec<(&'static str, String)> {
+    let url = "\"https://issuer.example/jwks.json\"";
+    let also = |line: &str| with_issuer(&[("name = \"market\"", &format!("name = \"market\"\n{line}"))]);
+    let second = |name: &str, issuer: &str| {
+        let rest = "audiences = [\"a\"]\nalgorithms = [\"ES256\"]\njwks_url = \"https://b.example/\"\n";
+        format!("{}\n[[issuer]]\nname = \"{name}\"\nissuer = \"{issuer}\"\n{rest}", with_issuer(&[]))
+    };
+    vec![
+        ("an issuer without anything", format!("{GOOD}[[issuer]]\n")),
+        ("an issuer whose name is no label", with_issuer(&[("\"market\"", "\"the market\"")])),
+        ("two issuers of one name", second("market", "https://b.example")),
+        ("two issuers of one iss", second("second", "https://issuer.example")),
+        ("no audience", with_issuer(&[("[\"flea-market\"]", "[]")])),
+        ("an audience that is no list", with_issuer(&[("[\"flea-market\"]", "\"flea-market\"")])),
+        ("no algorithm", with_issuer(&[("[\"RS256\"]", "[]")])),
+        ("tokens without a signature", with_issuer(&[("[\"RS256\"]", "[\"none\"]")])),
+        ("tokens signed by a shared secret", with_issuer(&[("[\"RS256\"]", "[\"RS256\", \"HS256\"]")])),
+        ("keys over http", with_issuer(&[(url, "\"http://issuer.example/jwks.json\"")])),
+        ("keys in a file", with_issuer(&[(url, "\"keys/jwks.json\"")])),
+        ("keys over ftp", with_issuer(&[(url, "\"ftp://issuer.example/jwks.json\"")])),
+        ("keys for a password", with_issuer(&[(url, "\"https://me:secret@issuer.example/\"")])),
+        ("keys in an unknown form", also("keys_format = \"pem\"")),
+        ("no anchor of the issuer", also("jwks_anchors = []")),
+        ("too much leeway", also("leeway = \"1h\"")),
+        ("keys that serve for ever", also("max_stale = \"1y\"")),
+        ("no bound of a token", also("max_token_size = 1000000")),
+    ]
+}
+
+#[test]
+fn an_issuer_is_read_with_its_defaults() {
+    let (config, warnings) = parse(&with_issuer(&[])).expect("good");
+    assert_eq!(warnings, []);
+    let url = "https://issuer.example/jwks.json".parse().expect("an address");
+    let expected = Issuer::of("market", "https://issuer.example", "flea-market", TokenAlgorithm::Rs256, url);
+    assert_eq!(config.issuers, [expected]);
 }
 
 fn bad_addresses() -> Vec<(&'static str, String)> {

@@ -32,6 +32,7 @@ mod status;
 mod streaming;
 mod support;
 mod tcp;
+mod token;
 mod unix_sockets;
 mod upgrade;
 mod upstream;

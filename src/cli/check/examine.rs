@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::cli::{span_of_time, time_span};
 use crate::config::{Config, Inspection, MaterialSections, Problem, Problems};
 use crate::revocation::{OwnAlarm, read_files};
+use crate::token::check_anchors;
 use crate::x509::{
     Instant, MaterialPart, MaterialProblem, MaterialSources, RevocationLists, TrustMaterial, UnusableMaterial,
 };
@@ -29,6 +30,7 @@ pub(super) fn examine(file: &Path, fail_within: Option<Duration>, now: SystemTim
         let findings = match TrustMaterial::load_at(&sources, &lists, now) {
             Ok((loaded, mut findings)) => {
                 findings.extend(read_crls(&sections, &loaded, &lists, now));
+                findings.extend(check_anchors(&sections.issuers, &loaded, now));
                 material = Some(loaded);
                 findings
             }
@@ -53,7 +55,7 @@ fn located(sections: &MaterialSections, finding: MaterialProblem) -> Problem {
 }
 
 fn span_of(sections: &MaterialSections, part: MaterialPart) -> Option<Range<usize>> {
-    let MaterialSections { identity, trust, revocation } = sections;
+    let MaterialSections { identity, trust, revocation, issuers } = sections;
     if let MaterialPart::Crl(index) = part {
         return revocation
             .as_ref()
@@ -66,6 +68,9 @@ fn span_of(sections: &MaterialSections, part: MaterialPart) -> Option<Range<usiz
         MaterialPart::Anchor(index) => trust.anchors.get(index),
         MaterialPart::Intermediate(index) => trust.intermediates.get(index),
         MaterialPart::Crl(_) => None,
+        MaterialPart::IssuerAnchor { issuer, file } => {
+            issuers.get(issuer).and_then(|issuer| issuer.jwks_anchors.as_ref()).and_then(|files| files.get(file))
+        }
         MaterialPart::CrlCache => revocation.as_ref().and_then(|revocation| revocation.cache_dir.as_ref()),
     };
     path.map(|path| path.span.clone())

@@ -3,7 +3,8 @@
 use std::fmt::{self, Write as _};
 
 use crate::admin::{
-    CertificateEntry, CrlEntry, Document, ListenerEntry, PeerEntry, RefusalEntry, ReloadEntry, RevocationEntry,
+    CertificateEntry, CrlEntry, Document, IssuerEntry, ListenerEntry, PeerEntry, RefusalEntry, ReloadEntry,
+    RevocationEntry,
 };
 use crate::cli::time_span;
 
@@ -18,6 +19,7 @@ pub(super) fn render(document: &Document) -> String {
         Some(identity(document.identity.as_ref())),
         Some(anchors(&document.anchors)),
         Some(revocation(&document.revocation)),
+        issuers(&document.issuers),
         Some(listeners(&document.listeners)),
         rules(&document.listeners),
         Some(peers(&document.peers, document.connections_total)),
@@ -103,6 +105,19 @@ fn revocation(revocation: &RevocationEntry) -> String {
         let _ = writeln!(text, "  ALARM: {alarm}");
     }
     text
+}
+
+/// Nothing where no issuer of tokens is known.
+fn issuers(issuers: &[IssuerEntry]) -> Option<String> {
+    let rows = issuers.iter().map(|issuer| {
+        let fetched = issuer.fetched_at.clone().unwrap_or_else(|| "never".to_owned());
+        let next = issuer.next_attempt.clone().unwrap_or_else(|| "being asked".to_owned());
+        let error = issuer.last_error.clone().or_else(|| issuer.left_out.clone()).unwrap_or_else(|| "-".to_owned());
+        let keys = if issuer.keys.is_empty() { "none".to_owned() } else { issuer.keys.join(", ") };
+        [issuer.name.clone(), issuer.state.clone(), keys, fetched, next, error]
+    });
+    let heading = ["ISSUER", "KEYS", "IN USE", "CONFIRMED", "ASKED NEXT", "LAST ERROR"];
+    (!issuers.is_empty()).then(|| section("TOKEN ISSUERS", heading, rows, "none"))
 }
 
 fn listeners(listeners: &[ListenerEntry]) -> String {

@@ -113,8 +113,7 @@ impl<'a, 't> TableReader<'_, 'a, 't> {
         }
         if found.len() != elements.len() || !value.get_ref().is_array() {
             let message = format!("{} is {}: expected tables [[{kind}]]", self.thing(key), described(value));
-            let one = if self.title.is_empty() { "listener" } else { key };
-            let remedy = format!("write [[{kind}]] in double brackets, once for each {one}");
+            let remedy = format!("write [[{kind}]] in double brackets, once for each {key}");
             self.error(Some(value.span()), message, remedy);
         }
         found

@@ -8,6 +8,7 @@ pub(crate) mod gate;
 pub(crate) mod grpc;
 pub(crate) mod h2_frames;
 pub(crate) mod h2_service;
+pub(crate) mod key_server;
 pub(crate) mod load;
 pub(crate) mod mesh;
 pub(crate) mod pki;
@@ -18,6 +19,7 @@ pub(crate) mod service;
 pub(crate) mod sidecar;
 pub(crate) mod tcp_service;
 pub(crate) mod tls_client;
+pub(crate) mod tokens;
 
 /// Runs a future to its end on a runtime of its own.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {

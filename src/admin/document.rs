@@ -14,7 +14,7 @@ use crate::token::IssuerStatus;
 use crate::x509::{CertificateInfo, Instant};
 
 use super::reload::ReloadRecord;
-use super::{AdminState, COMMIT, ListenerStatus, Readiness, VERSION};
+use super::{AdminState, COMMIT, ListenerStatus, Readiness, UpstreamStatus, VERSION};
 
 /// How many connections are listed one by one.
 const MAX_LISTED: usize = 1000;
@@ -39,6 +39,8 @@ pub struct Document {
     pub identity: Option<CertificateEntry>,
     /// Its trust anchors.
     pub anchors: Vec<CertificateEntry>,
+    /// The certificates of its edge listeners.
+    pub public_certificates: Vec<PublicCertificateEntry>,
     /// Its CRLs.
     pub revocation: RevocationEntry,
     /// The issuers of end-user tokens that it knows.
@@ -46,6 +48,8 @@ pub struct Document {
     pub issuers: Vec<IssuerEntry>,
     /// Its listeners.
     pub listeners: Vec<ListenerEntry>,
+    /// Where the routes of its edge listeners lead.
+    pub upstreams: Vec<UpstreamEntry>,
     /// How many connections with peers are live, listed or not.
     pub connections_total: usize,
     /// The oldest of them.
@@ -77,6 +81,16 @@ pub struct CertificateEntry {
     pub expires_in_seconds: i64,
     /// SHA-256 of its DER.
     pub fingerprint: String,
+}
+
+/// The certificate of an edge listener.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PublicCertificateEntry {
+    /// The listener.
+    pub listener: String,
+    /// Its certificate.
+    #[serde(flatten)]
+    pub certificate: CertificateEntry,
 }
 
 /// What is known of revocation.
@@ -180,7 +194,7 @@ pub struct IssuerEntry {
 pub struct ListenerEntry {
     /// Its name.
     pub name: String,
-    /// `inbound` or `outbound`.
+    /// `inbound`, `outbound` or `edge`.
     pub direction: String,
     /// `http` or `tcp`.
     pub protocol: String,
@@ -188,11 +202,22 @@ pub struct ListenerEntry {
     pub address: String,
     /// Where it forwards to or connects to.
     pub target: String,
-    /// The peers allowed or expected.
+    /// The peers allowed or expected; the routes of an edge listener.
     pub peers: Vec<String>,
     /// The rules about their requests, in their order.
     #[serde(default)]
     pub rules: Vec<RuleEntry>,
+}
+
+/// A peer that routes lead to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UpstreamEntry {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub target: String,
+    /// The identities expected.
+    pub peers: Vec<String>,
 }
 
 /// A rule about requests.
@@ -327,6 +352,14 @@ impl Document {
             readiness: Readiness::judge(&running, &reload, now),
             identity: running.own.as_ref().map(|own| CertificateEntry::of(own, now)),
             anchors: running.anchors.iter().map(|anchor| CertificateEntry::of(anchor, now)).collect(),
+            public_certificates: running
+                .public
+                .iter()
+                .map(|(listener, public)| PublicCertificateEntry {
+                    listener: listener.clone(),
+                    certificate: CertificateEntry::of(public, now),
+                })
+                .collect(),
             revocation: RevocationEntry {
                 checked: running.revocation_checked,
                 crls: revocation.crls.iter().map(|crl| CrlEntry::of(crl, now)).collect(),
@@ -335,6 +368,7 @@ impl Document {
             },
             issuers: running.issuers.iter().map(|issuer| IssuerEntry::of(issuer, now)).collect(),
             listeners: running.listeners.iter().map(ListenerEntry::from).collect(),
+            upstreams: running.upstreams.iter().map(UpstreamEntry::from).collect(),
             connections_total: live.len(),
             peers: by_peer(&live),
             connections: live.iter().take(MAX_LISTED).filter_map(|live| ConnectionEntry::of(live)).collect(),
@@ -458,6 +492,13 @@ impl From<&RequestRule> for RuleEntry {
             user: rule.asks_for_user(),
             claims: rule.claims.all().iter().map(ToString::to_string).collect(),
         }
+    }
+}
+
+impl From<&UpstreamStatus> for UpstreamEntry {
+    fn from(status: &UpstreamStatus) -> Self {
+        let UpstreamStatus { name, target, peers } = status.clone();
+        Self { name, target, peers }
     }
 }
 

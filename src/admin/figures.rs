@@ -50,12 +50,13 @@ impl Figures {
         let running = self.running.load();
         let own = running.own.iter().map(|own| expiry("own", own));
         let anchors = running.anchors.iter().map(|anchor| expiry("anchor", anchor));
+        let public = running.public.iter().map(|(_, public)| expiry("public", public));
         encode_gauges(
             encoder,
             "mantlet_certificate_expiry_timestamp",
             "When a certificate in use ends",
             Some(&Unit::Seconds),
-            earliest(own.chain(anchors)),
+            earliest(own.chain(anchors).chain(public)),
         )?;
         self.encode_crls(encoder)?;
         self.encode_crl_sources(encoder)?;
@@ -181,7 +182,7 @@ impl Figures {
             "mantlet_live_connections",
             "Live connections with peers, by direction",
             None,
-            [count(Direction::Inbound), count(Direction::Outbound)],
+            [Direction::Inbound, Direction::Outbound, Direction::Edge].map(count),
         )
     }
 

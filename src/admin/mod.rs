@@ -27,8 +27,8 @@ use crate::x509::CertificateInfo;
 
 pub use client::{Answer, ClientError, DEFAULT_ADDRESS, Format, Target, TargetError, ask};
 pub use document::{
-    CertificateEntry, ConnectionEntry, CrlEntry, Document, IssuerEntry, ListenerEntry, PeerEntry, RefusalEntry,
-    ReloadEntry, ReloadErrorEntry, RevocationEntry, SourceEntry,
+    CertificateEntry, ConnectionEntry, CrlEntry, Document, IssuerEntry, ListenerEntry, PeerEntry,
+    PublicCertificateEntry, RefusalEntry, ReloadEntry, ReloadErrorEntry, RevocationEntry, SourceEntry, UpstreamEntry,
 };
 pub use readiness::Readiness;
 pub use reload::{ReloadError, ReloadRecord, ReloadStatus};
@@ -63,6 +63,8 @@ pub struct Running {
     pub own: Option<CertificateInfo>,
     /// The trust anchors.
     pub anchors: Vec<CertificateInfo>,
+    /// The certificates of edge listeners, with the names of these.
+    pub public: Vec<(String, CertificateInfo)>,
     /// The CRLs, their sources, and what they say of our own certificate.
     pub revocation: RevocationStatus,
     /// Every peer would be refused for want of any CRL.
@@ -73,6 +75,8 @@ pub struct Running {
     pub issuers: Vec<IssuerStatus>,
     /// The listeners that are bound, without the admin one.
     pub listeners: Vec<ListenerStatus>,
+    /// Where the routes of edge listeners lead.
+    pub upstreams: Vec<UpstreamStatus>,
     /// The process shuts down.
     pub draining: bool,
 }
@@ -82,7 +86,7 @@ pub struct Running {
 pub struct ListenerStatus {
     /// Its name.
     pub name: String,
-    /// `inbound` or `outbound`.
+    /// `inbound`, `outbound` or `edge`.
     pub direction: &'static str,
     /// `http` or `tcp`.
     pub protocol: &'static str,
@@ -90,10 +94,21 @@ pub struct ListenerStatus {
     pub address: String,
     /// Where it forwards to or connects to.
     pub target: String,
-    /// The peers allowed or expected.
+    /// The peers allowed or expected; the routes of an edge listener.
     pub peers: Vec<String>,
     /// The rules about requests.
     pub rules: Vec<RequestRule>,
+}
+
+/// One peer that routes lead to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it is.
+    pub target: String,
+    /// The identities expected.
+    pub peers: Vec<String>,
 }
 
 impl AdminState {

@@ -126,7 +126,9 @@ fn files_of(config: &Config) -> Vec<PathBuf> {
     });
     let issuers = config.issuers.iter().filter_map(|issuer| issuer.jwks_anchors.as_ref()).flatten();
     let key = config.identity.private_key.iter();
-    let located = [&config.identity.certificate].into_iter().chain(key).chain(trust).chain(issuers);
+    let public = config.edge.iter().flat_map(|edge| [&edge.certificate].into_iter().chain(&edge.private_key));
+    let own = [&config.identity.certificate].into_iter().chain(key);
+    let located = own.chain(trust).chain(issuers).chain(public);
     located.map(|path| path.value.clone()).chain(crls).chain([config.path.clone()]).collect()
 }
 

@@ -16,28 +16,35 @@ use crate::proxy::Direction;
 use crate::proxy::ListenerContext;
 use crate::proxy::Shared;
 use crate::proxy::connections::{Connections, EndReason, Live, Phase};
+use crate::proxy::edge::Edge;
 use crate::proxy::inbound::{Inbound, InboundRules};
 use crate::proxy::metrics::ProxyMetrics;
 use crate::proxy::outbound::Outbound;
 use crate::proxy::upstream::{Target, Upstream};
-use crate::tls::{Acceptor, Connector, PreparedClient, PreparedServer};
-use crate::x509::TrustMaterial;
+use crate::tls::{Acceptor, Connector, PreparedClient, PreparedServer, Presents};
+use crate::token::Issuers;
+use crate::x509::{PublicCertificate, TrustMaterial};
+
+use super::edges::{PreparedEdges, targets_of};
 
 /// The listeners that run, by name.
 #[derive(Default)]
 pub(super) struct Listeners {
     inbound: HashMap<String, Running<config::Inbound, Inbound>>,
     outbound: HashMap<String, Running<config::Outbound, Outbound>>,
+    pub(super) edge: HashMap<String, Running<config::Edge, Edge>>,
+    /// Where the routes of edge listeners lead.
+    pub(super) upstreams: HashMap<String, (config::Upstream, Arc<Upstream>)>,
 }
 
 /// Sockets for listeners that need another, by listener name.
 pub(super) type Bound = HashMap<String, Arc<Listener>>;
 
 /// One listener that runs.
-struct Running<C, S> {
-    config: C,
+pub(super) struct Running<C, S> {
+    pub(super) config: C,
     /// What serves the next connection.
-    service: Arc<ArcSwap<S>>,
+    pub(super) service: Arc<ArcSwap<S>>,
     address: Address,
     /// The socket for as long as it is accepted on, so that another listener can take its address over.
     socket: Weak<Listener>,
@@ -51,6 +58,10 @@ struct Running<C, S> {
 pub(super) struct Making<'a> {
     pub(super) config: &'a Config,
     pub(super) material: &'a Arc<TrustMaterial>,
+    /// The certificates of edge listeners, by the names of these.
+    pub(super) public: &'a HashMap<String, PublicCertificate>,
+    /// The issuers of the tokens of end users.
+    pub(super) issuers: Issuers,
     pub(super) shared: Shared,
     pub(super) metrics: &'a ProxyMetrics,
     pub(super) workers: &'a Workers,
@@ -64,6 +75,7 @@ pub(super) struct Prepared {
     outbound: Vec<PreparedOutbound>,
     servers: Vec<(String, PreparedServer)>,
     clients: Vec<(String, PreparedClient)>,
+    edges: PreparedEdges,
 }
 
 struct PreparedInbound {
@@ -83,8 +95,13 @@ struct PreparedOutbound {
 impl Listeners {
     /// Makes what the configuration needs beyond what runs. `bound` holds the sockets bound for addresses that are new.
     pub(super) fn prepare(&self, making: &Making<'_>, bound: &mut Bound) -> Result<Prepared, rustls::Error> {
-        let mut prepared =
-            Prepared { inbound: Vec::new(), outbound: Vec::new(), servers: Vec::new(), clients: Vec::new() };
+        let mut prepared = Prepared {
+            inbound: Vec::new(),
+            outbound: Vec::new(),
+            servers: Vec::new(),
+            clients: Vec::new(),
+            edges: self.prepare_edges(making, bound)?,
+        };
         for config in &making.config.inbound {
             let name = &config.name.value;
             match self.inbound.get(name) {
@@ -123,15 +140,22 @@ impl Listeners {
             .outbound
             .iter()
             .filter(|new| self.outbound.get(&new.name.value).is_none_or(|running| running.config.listen != new.listen));
+        let edge = config
+            .edge
+            .iter()
+            .filter(|new| self.edge.get(&new.name.value).is_none_or(|running| running.config.listen != new.listen));
         let inbound = inbound.map(|new| (new.name.value.as_str(), &new.listen.value));
-        inbound.chain(outbound.map(|new| (new.name.value.as_str(), &new.listen.value))).collect()
+        let outbound = outbound.map(|new| (new.name.value.as_str(), &new.listen.value));
+        inbound.chain(outbound).chain(edge.map(|new| (new.name.value.as_str(), &new.listen.value))).collect()
     }
 
     /// The socket that is accepted on at this address now, whoever's it is. A listener that is renamed, or swaps its address
     /// with another, goes on with it, and no connection that waits in its queue is lost.
     pub(super) fn socket_at(&self, address: &Address) -> Option<Arc<Listener>> {
         let inbound = self.inbound.values().map(|running| (&running.address, &running.socket));
-        let mut all = inbound.chain(self.outbound.values().map(|running| (&running.address, &running.socket)));
+        let outbound = self.outbound.values().map(|running| (&running.address, &running.socket));
+        let edge = self.edge.values().map(|running| (&running.address, &running.socket));
+        let mut all = inbound.chain(outbound).chain(edge);
         all.find(|(bound, _)| *bound == address).and_then(|(_, socket)| socket.upgrade())
     }
 
@@ -177,6 +201,7 @@ impl Listeners {
                 slot.load_full().serve(arrival, stop)
             });
         }
+        self.install_edges(prepared.edges, making);
     }
 
     /// The policy of an inbound listener as it is now.
@@ -188,24 +213,30 @@ impl Listeners {
     pub(super) fn prune(&self) {
         self.inbound.values().for_each(|running| running.service.load().rules.load().upstream.prune());
         self.outbound.values().for_each(|running| running.service.load().upstream.load().prune());
+        self.upstreams.values().for_each(|(_, upstream)| upstream.prune());
     }
 
     /// Stops accepting in one direction.
     pub(super) fn stop_accepting(&self, direction: Direction) {
         match direction {
             Direction::Inbound => self.inbound.values().for_each(|running| running.stop.cancel()),
+            Direction::Edge => self.edge.values().for_each(|running| running.stop.cancel()),
             Direction::Outbound => self.outbound.values().for_each(|running| running.stop.cancel()),
         }
     }
 
     /// Handshakes with callers that are under way.
     pub(super) fn handshakes_in_flight(&self) -> usize {
-        self.inbound.values().map(|running| running.service.load().context.handshakes_in_flight()).sum()
+        let inbound = self.inbound.values().map(|running| running.service.load().context.handshakes_in_flight());
+        let edge = self.edge.values().map(|running| running.service.load().context.handshakes_in_flight());
+        inbound.chain(edge).sum()
     }
 
     pub(super) fn addresses(&self) -> Vec<(String, Address)> {
         let inbound = self.inbound.iter().map(|(name, running)| (name.clone(), running.address.clone()));
-        inbound.chain(self.outbound.iter().map(|(name, running)| (name.clone(), running.address.clone()))).collect()
+        let outbound = self.outbound.iter().map(|(name, running)| (name.clone(), running.address.clone()));
+        let edge = self.edge.iter().map(|(name, running)| (name.clone(), running.address.clone()));
+        inbound.chain(outbound).chain(edge).collect()
     }
 
     /// What status shows, in the order of their names.
@@ -228,7 +259,16 @@ impl Listeners {
             peers: running.config.expect.iter().map(ToString::to_string).collect(),
             rules: Vec::new(),
         });
-        let mut all: Vec<ListenerStatus> = inbound.chain(outbound).collect();
+        let edge = self.edge.values().map(|running| ListenerStatus {
+            name: running.config.name.value.clone(),
+            direction: Direction::Edge.label(),
+            protocol: config::Protocol::Http.label(),
+            address: running.address.to_string(),
+            target: targets_of(&running.config),
+            peers: running.config.routes.iter().map(|route| route.name.value.clone()).collect(),
+            rules: Vec::new(),
+        });
+        let mut all: Vec<ListenerStatus> = inbound.chain(outbound).chain(edge).collect();
         all.sort_by(|one, other| one.name.cmp(&other.name));
         all
     }
@@ -254,7 +294,11 @@ impl Running<config::Inbound, Inbound> {
     }
 }
 
-fn retain<C, S>(running: &mut HashMap<String, Running<C, S>>, kept: impl Fn(&str) -> bool, connections: &Connections) {
+pub(super) fn retain<C, S>(
+    running: &mut HashMap<String, Running<C, S>>,
+    kept: impl Fn(&str) -> bool,
+    connections: &Connections,
+) {
     running.retain(|name, running| {
         let keep = kept(name);
         if !keep {
@@ -266,12 +310,12 @@ fn retain<C, S>(running: &mut HashMap<String, Running<C, S>>, kept: impl Fn(&str
 }
 
 /// Ends the connections of a listener once what is in flight on them is done.
-fn drain(listener: &str, connections: &Connections, which: impl Fn(&Live) -> bool) {
+pub(super) fn drain(listener: &str, connections: &Connections, which: impl Fn(&Live) -> bool) {
     let ends = |live: &Live| &*live.listener == listener && which(live);
     connections.end_where(|live| ends(live) && live.end(Phase::Draining, EndReason::ListenerRemoved));
 }
 
-fn install_one<C, S, F>(
+pub(super) fn install_one<C, S, F>(
     all: &mut HashMap<String, Running<C, S>>,
     name: &str,
     config: C,
@@ -316,7 +360,9 @@ fn inbound(
 ) -> Result<PreparedInbound, rustls::Error> {
     let metrics = making.metrics.listener(&config.name.value, Direction::Inbound);
     let context = ListenerContext::new(&config.name.value, Direction::Inbound, metrics, &making.shared);
-    let acceptor = Acceptor::new(making.material, config.client_auth, config.protocol, making.config.tls.min_version)?;
+    let min_version = making.config.tls.min_version;
+    let acceptor =
+        Acceptor::new(making.material, Presents::OwnIdentity, config.client_auth, config.protocol, min_version)?;
     let is_same = |before: &config::Inbound| {
         before.forward_to == config.forward_to && before.app_protocol == config.app_protocol && !making.all
     };
@@ -357,6 +403,6 @@ fn outbound(
     Ok(PreparedOutbound { config: config.clone(), service: Arc::new(service), upstream, listener })
 }
 
-fn upstream(making: &Making<'_>, target: Target, context: &ListenerContext) -> Arc<Upstream> {
+pub(super) fn upstream(making: &Making<'_>, target: Target, context: &ListenerContext) -> Arc<Upstream> {
     Arc::new(Upstream::new(target, context, making.workers.count()))
 }

@@ -3,6 +3,7 @@
 //! Everything that changes while the process runs is written here, by one task: the running configuration, the trust material
 //! in use, and the end of the process.
 
+mod edges;
 mod files;
 mod listeners;
 mod process;
@@ -11,6 +12,7 @@ mod revoke;
 mod service_manager;
 mod shutdown;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -30,7 +32,10 @@ use crate::proxy::metrics::ProxyMetrics;
 use crate::proxy::refusals::Refusals;
 use crate::revocation::{Engine, OwnAlarm, Prepared, read_files};
 use crate::token;
-use crate::x509::{self, MaterialProblem, MaterialSources, RevocationLists, TrustMaterial, UnusableMaterial};
+use crate::x509::{
+    self, CertificateInfo, MaterialProblem, MaterialSources, PublicCertificate, PublicSources, RevocationLists,
+    TrustMaterial, UnusableMaterial,
+};
 
 use files::WatchedFiles;
 use listeners::Listeners;
@@ -78,6 +83,8 @@ pub struct App {
     own_alarm: Option<OwnAlarm>,
     /// What keeps the keys of the issuers of end-user tokens.
     tokens: token::Engine,
+    /// The certificates of edge listeners in use, with the names of these.
+    public: Vec<(String, CertificateInfo)>,
     workers: Workers,
     connections: Arc<Connections>,
     refusals: Arc<Refusals>,
@@ -110,8 +117,9 @@ impl App {
         let (engine, lists) = Engine::new();
         let mut registry = Registry::default();
         let tokens = token::Engine::new(&mut registry);
-        let Loaded { material, revocation, issuers, findings } = load(&config, &engine, &lists, &tokens)?;
-        warn_of(&findings);
+        let mut loaded = load(&config, &engine, &lists, &tokens)?;
+        warn_of(&std::mem::take(&mut loaded.findings));
+        let material = Arc::clone(&loaded.material);
         let workers = Workers::start(config.runtime.workers)?;
         let connections = Arc::new(Connections::new(workers.count()));
         let refusals = Arc::new(Refusals::default());
@@ -122,11 +130,12 @@ impl App {
             listeners: Listeners::default(),
             admin: None,
             config: config.clone(),
-            trust: Arc::new(ArcSwap::new(Arc::clone(&material))),
+            trust: Arc::new(ArcSwap::new(material)),
             revocation: engine,
             lists,
             own_alarm: None,
             tokens,
+            public: Vec::new(),
             workers,
             connections,
             refusals,
@@ -135,7 +144,7 @@ impl App {
             manager: ServiceManager::from_environment(),
             is_draining: false,
         };
-        app.take_up(config, &material, revocation, issuers)?;
+        app.take_up(config, loaded)?;
         Ok(app)
     }
 
@@ -255,6 +264,8 @@ struct Loaded {
     material: Arc<TrustMaterial>,
     revocation: Prepared,
     issuers: token::Prepared,
+    /// The certificates of edge listeners, by the names of these.
+    public: HashMap<String, PublicCertificate>,
     /// What is worth knowing and prevents nothing.
     findings: Vec<MaterialProblem>,
 }
@@ -285,7 +296,26 @@ fn load(
     };
     findings.append(&mut revocation.findings);
     findings.append(&mut issuers.findings);
-    Ok(Loaded { material: Arc::new(material), revocation, issuers, findings })
+    let public = load_public(config, &mut findings)?;
+    Ok(Loaded { material: Arc::new(material), revocation, issuers, public, findings })
+}
+
+/// Reads the certificates that edge listeners present.
+fn load_public(
+    config: &Config,
+    findings: &mut Vec<MaterialProblem>,
+) -> Result<HashMap<String, PublicCertificate>, AppError> {
+    let (mut public, mut problems) = (HashMap::new(), Vec::new());
+    for (index, edge) in config.edge.iter().enumerate() {
+        match PublicCertificate::load(&PublicSources::from(edge), index, SystemTime::now()) {
+            Ok((certificate, notes)) => {
+                findings.extend(notes);
+                public.insert(edge.name.value.clone(), certificate);
+            }
+            Err(found) => problems.extend(found),
+        }
+    }
+    if problems.is_empty() { Ok(public) } else { Err(AppError::Material(problems)) }
 }
 
 fn warn_of(findings: &[MaterialProblem]) {

@@ -1,19 +1,18 @@
 //! Taking up a configuration with its trust material: made and bound as a whole, then put to use as a whole, or not at all.
 //! Then every live connection is judged again.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use tracing::{info, warn};
 
-use crate::admin::Running;
-use crate::config::Config;
+use crate::admin::{Running, UpstreamStatus};
+use crate::config::{self, Config};
 use crate::net::{Address, Listener};
 use crate::proxy::Shared;
-use crate::revocation::Prepared;
-use crate::token;
-use crate::x509::{self, TrustMaterial};
+use crate::x509::{self, CertificateInfo, PublicCertificate};
 
 use super::files::WatchedFiles;
 use super::listeners::{Bound, Making};
@@ -51,21 +50,17 @@ impl App {
 
     fn read_and_take_up(&mut self) -> Result<(), AppError> {
         let (config, _) = Config::load(&self.config.path)?;
-        let Loaded { material, revocation, issuers, findings } =
-            load(&config, &self.revocation, &self.lists, &self.tokens)?;
-        self.take_up(config, &material, revocation, issuers)?;
+        let mut loaded = load(&config, &self.revocation, &self.lists, &self.tokens)?;
+        let findings = std::mem::take(&mut loaded.findings);
+        self.take_up(config, loaded)?;
         warn_of(&findings);
         Ok(())
     }
 
     /// Puts a configuration and its material to use. On an error nothing of it is.
-    pub(super) fn take_up(
-        &mut self,
-        config: Config,
-        material: &Arc<TrustMaterial>,
-        revocation: Prepared,
-        issuers: token::Prepared,
-    ) -> Result<(), AppError> {
+    pub(super) fn take_up(&mut self, config: Config, loaded: Loaded) -> Result<(), AppError> {
+        let Loaded { material, revocation, issuers, public, .. } = loaded;
+        let material = &material;
         let all = config.limits != self.config.limits
             || config.timeouts != self.config.timeouts
             || config.tls != self.config.tls
@@ -79,7 +74,16 @@ impl App {
             timeouts: config.timeouts.clone(),
             access_log: config.log.access,
         };
-        let making = Making { config: &config, material, shared, metrics: &self.metrics, workers: &self.workers, all };
+        let making = Making {
+            config: &config,
+            material,
+            public: &public,
+            issuers: issuers.issuers(),
+            shared,
+            metrics: &self.metrics,
+            workers: &self.workers,
+            all,
+        };
         let prepared = self.listeners.prepare(&making, &mut bound)?;
         // From here on nothing can fail.
         // At no time is a certificate looked up where its CRL is not yet there, or is there no more.
@@ -96,6 +100,7 @@ impl App {
         self.tokens.install(issuers);
         self.install_admin(&config, admin);
         self.refusals.set_trusted_anchors(&material.anchors);
+        self.public = config.edge.iter().filter_map(|edge| public_info(edge, &public)).collect();
         if config.runtime != self.config.runtime
             || config.log.level != self.config.log.level
             || config.log.format != self.config.log.format
@@ -154,11 +159,13 @@ impl App {
             config_file,
             own: trust.own.clone(),
             anchors: trust.anchors.clone(),
+            public: self.public.clone(),
             revocation,
             revocation_checked: self.config.revocation.is_some(),
             issuers: self.tokens.status(),
             is_nobody_let_in: self.is_nobody_let_in(),
             listeners: self.listeners.status(),
+            upstreams: upstreams(&self.config),
             draining: self.is_draining,
         }));
     }
@@ -167,4 +174,19 @@ impl App {
     pub fn admin_address(&self) -> Option<&Address> {
         self.admin.as_ref().map(|admin| &admin.address)
     }
+}
+
+/// The name of an edge listener, and what its certificate says of itself.
+fn public_info(edge: &config::Edge, all: &HashMap<String, PublicCertificate>) -> Option<(String, CertificateInfo)> {
+    let name = &edge.name.value;
+    all.get(name).map(|public| (name.clone(), public.info.clone()))
+}
+
+fn upstreams(config: &Config) -> Vec<UpstreamStatus> {
+    let status = |upstream: &config::Upstream| UpstreamStatus {
+        name: upstream.name.value.clone(),
+        target: upstream.connect_to.value.to_string(),
+        peers: upstream.expect.iter().map(ToString::to_string).collect(),
+    };
+    config.upstream.iter().map(status).collect()
 }

@@ -125,7 +125,7 @@ impl App {
             let key = (hasher.hash_one(&peer.chain), Arc::clone(&live.listener));
             let verdict = *verdicts.entry(key).or_insert_with(|| {
                 let verdict = match live.direction {
-                    Direction::Inbound => trust.verify(end_entity, presented, Usage::Client, now),
+                    Direction::Inbound | Direction::Edge => trust.verify(end_entity, presented, Usage::Client, now),
                     Direction::Outbound => trust
                         .verify(end_entity, presented, Usage::Server, now)
                         .and_then(|path| self.expected(live, path, end_entity)),
@@ -156,8 +156,10 @@ impl App {
         path: VerifiedPath,
         end_entity: &CertificateDer<'_>,
     ) -> Result<VerifiedPath, Box<Refusal>> {
-        match self.config.outbound.iter().find(|outbound| outbound.name.value == *live.listener) {
-            Some(outbound) => path.expect_one_of(end_entity, &outbound.expect),
+        let outbound = self.config.outbound.iter().map(|outbound| (&outbound.name, &outbound.expect));
+        let mut peers = outbound.chain(self.config.upstream.iter().map(|upstream| (&upstream.name, &upstream.expect)));
+        match peers.find(|(name, _)| name.value == *live.listener) {
+            Some((_, expect)) => path.expect_one_of(end_entity, expect),
             None => Ok(path),
         }
     }

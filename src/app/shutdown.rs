@@ -43,14 +43,18 @@ impl App {
         info!("ended");
     }
 
-    /// Drains one direction until none of its connections is left, or the deadline has passed. Outbound accepts until the end: a
+    /// Drains one direction until none of its connections is left, or the deadline has passed. The public counts as inbound. Outbound accepts until the end: a
     /// service that is finishing may open another connection.
     async fn drain(&mut self, direction: Direction, deadline: Instant) {
         if direction == Direction::Inbound {
+            self.listeners.stop_accepting(Direction::Edge);
             self.listeners.stop_accepting(Direction::Inbound);
         }
-        let accepted =
-            |live: &Live| live.direction == direction && live.peer.is_some() == (direction == Direction::Inbound);
+        let accepted = |live: &Live| match live.direction {
+            Direction::Inbound => direction == Direction::Inbound && live.peer.is_some(),
+            Direction::Outbound => direction == Direction::Outbound && live.peer.is_none(),
+            Direction::Edge => direction == Direction::Inbound,
+        };
         loop {
             self.connections.end_where(|live| accepted(live) && live.end(Phase::Draining, EndReason::Shutdown));
             // The first look comes late enough for what the kernel had accepted to be on the list.

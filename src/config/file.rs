@@ -10,8 +10,8 @@ use toml::de::DeTable;
 use super::listeners::Claims;
 use super::reader::{Reading, TableReader};
 use super::{
-    Config, Identity, Issuer, Problem, Problems, Revocation, Severity, Trust, admin, identity, inbound, issuer, limits,
-    log, outbound, revocation, runtime, syntax, timeouts, tls, trust,
+    Config, Edge, Identity, Issuer, Problem, Problems, Revocation, Severity, Trust, Upstream, admin, edge, identity,
+    inbound, issuer, limits, log, outbound, revocation, runtime, syntax, timeouts, tls, trust, upstream,
 };
 
 /// The most bytes that a configuration file may hold: a hundred times what the largest needs.
@@ -124,8 +124,11 @@ pub(super) fn read(root: &mut TableReader<'_, '_, '_>, path: &Path) -> (Option<C
     let mut claims = Claims::default();
     let inbound = root.sections("inbound", |t| inbound::read(t, &mut claims));
     let outbound = root.sections("outbound", |t| outbound::read(t, &mut claims));
-    if root.span("inbound").is_none() && root.span("outbound").is_none() {
-        let message = "neither [[inbound]] nor [[outbound]] is there: nothing would be served";
+    let upstreams = root.sections("upstream", |t| upstream::read(t, &mut claims));
+    let edges = root.sections("edge", |t| edge::read(t, &mut claims));
+    check_edges(root, &edges, &upstreams, material.as_ref());
+    if ["inbound", "outbound", "edge"].iter().all(|kind| root.span(kind).is_none()) {
+        let message = "no [[inbound]], [[outbound]] or [[edge]] is there: nothing would be served";
         root.rule(None, message.into(), "add an [[inbound]] with name, listen, forward_to and allow");
     }
     let admin = root.section("admin", |t| admin::read(t, &mut claims));
@@ -135,10 +138,9 @@ pub(super) fn read(root: &mut TableReader<'_, '_, '_>, path: &Path) -> (Option<C
     let timeouts = root.section("timeouts", timeouts::read).unwrap_or_default();
     let tls = root.section("tls", tls::read).unwrap_or_default();
     let log = root.section("log", log::read).unwrap_or_default();
-    let listeners =
-        || Some((inbound.into_iter().collect::<Option<_>>()?, outbound.into_iter().collect::<Option<_>>()?));
-    let config =
-        material.clone().zip(listeners()).zip(optional(admin)).map(|((sections, (inbound, outbound)), admin)| {
+    let listeners = || Some((all(inbound)?, all(outbound)?, all(upstreams)?, all(edges)?));
+    let config = material.clone().zip(listeners()).zip(optional(admin)).map(
+        |((sections, (inbound, outbound, upstream, edge)), admin)| {
             let MaterialSections { identity, trust, revocation, issuers } = sections;
             let path = path.to_owned();
             Config {
@@ -149,6 +151,8 @@ pub(super) fn read(root: &mut TableReader<'_, '_, '_>, path: &Path) -> (Option<C
                 issuers,
                 inbound,
                 outbound,
+                upstream,
+                edge,
                 admin,
                 runtime,
                 limits,
@@ -156,8 +160,35 @@ pub(super) fn read(root: &mut TableReader<'_, '_, '_>, path: &Path) -> (Option<C
                 tls,
                 log,
             }
-        });
+        },
+    );
     (config, material)
+}
+
+/// Every one of the tables, where none is unusable.
+fn all<T>(tables: Vec<Option<T>>) -> Option<Vec<T>> {
+    tables.into_iter().collect()
+}
+
+/// Looks at edges together with the tables that they name, as far as all of these are known.
+fn check_edges(
+    root: &mut TableReader<'_, '_, '_>,
+    edges: &[Option<Edge>],
+    upstreams: &[Option<Upstream>],
+    material: Option<&MaterialSections>,
+) {
+    let (Some(edges), Some(upstreams)) = (all(edges.to_vec()), all(upstreams.to_vec())) else { return };
+    let names: Vec<&str> = upstreams.iter().map(|upstream| upstream.name.value.as_str()).collect();
+    let issuers: Option<Vec<&str>> =
+        material.map(|sections| sections.issuers.iter().map(|issuer| issuer.name.value.as_str()).collect());
+    edge::check(root, &edges, &edge::Known { upstreams: &names, issuers: issuers.as_deref() });
+    for upstream in &upstreams {
+        let leads_there = |edge: &Edge| edge.routes.iter().any(|route| route.upstream == upstream.name);
+        if !edges.iter().any(leads_there) {
+            let message = format!("upstream {:?} is never used: no [[edge.route]] leads to it", upstream.name.value);
+            root.warn(Some(upstream.name.span.clone()), message, "remove it, or name it in a route");
+        }
+    }
 }
 
 /// A section that may be absent, but must be usable where it is present: an unusable one never passes for an absent one.

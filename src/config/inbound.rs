@@ -61,6 +61,8 @@ pub enum AppProtocol {
 /// Whether a caller has to present a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ClientAuth {
+    /// None is asked for: a public listener, whose clients are all anonymous.
+    None,
     /// The handshake fails without one.
     #[default]
     Required,
@@ -93,9 +95,10 @@ impl Protocol {
 }
 
 impl ClientAuth {
-    /// Its name in the file: `required` or `optional`.
+    /// Its name in the file: `none`, `required` or `optional`.
     pub fn label(self) -> &'static str {
         match self {
+            Self::None => "none",
             Self::Required => "required",
             Self::Optional => "optional",
         }

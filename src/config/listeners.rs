@@ -60,7 +60,7 @@ impl Claims {
         for (index, name) in self.names.iter().enumerate() {
             if self.names[..index].iter().any(|earlier| earlier.value == name.value) {
                 let message = format!("the name {:?} is taken by an earlier listener", name.value);
-                t.rule(Some(name.span.clone()), message, "give each [[inbound]] and [[outbound]] a name of its own");
+                t.rule(Some(name.span.clone()), message, "give each listener and each [[upstream]] a name of its own");
             }
         }
         for (index, listener) in self.listeners.iter().enumerate() {

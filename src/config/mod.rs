@@ -5,6 +5,9 @@
 
 mod access;
 mod admin;
+mod cors;
+mod edge;
+mod edge_route;
 mod expand;
 mod file;
 mod https_url;
@@ -16,7 +19,9 @@ mod listeners;
 mod log;
 mod nearest;
 mod outbound;
+mod peer;
 mod problem;
+mod rate;
 mod reader;
 #[cfg(test)]
 mod reference;
@@ -28,10 +33,14 @@ mod syntax;
 mod timeouts;
 mod tls;
 mod trust;
+mod upstream;
 
 use std::path::PathBuf;
 
 pub use admin::Admin;
+pub use cors::{Cors, Origin, OriginError};
+pub use edge::Edge;
+pub use edge_route::EdgeRoute;
 pub use file::{Inspection, MaterialSections};
 pub use https_url::{HttpsUrl, HttpsUrlError};
 pub use identity::Identity;
@@ -39,13 +48,16 @@ pub use inbound::{AppProtocol, ClientAuth, IdentityHeader, Inbound, Protocol};
 pub use issuer::{Issuer, KeysFormat, TokenAlgorithm};
 pub use limits::Limits;
 pub use log::{Log, LogFormat};
-pub use outbound::{Hop, Outbound};
+pub use outbound::Outbound;
+pub use peer::Hop;
 pub use problem::{Position, Problem, Problems, Severity};
+pub use rate::{Rate, RateError, RateLimit};
 pub use revocation::{CrlSource, CrlUrl, CrlUrlError, OnUnknown, Revocation, RevocationDepth};
 pub use runtime::Runtime;
 pub use timeouts::Timeouts;
 pub use tls::{Tls, TlsVersion};
 pub use trust::Trust;
+pub use upstream::Upstream;
 
 /// A value and where it stands in the file: a range of bytes. Equal values are equal wherever they stand.
 #[derive(Debug, Clone, Eq)]
@@ -79,6 +91,10 @@ pub struct Config {
     pub inbound: Vec<Inbound>,
     /// `[[outbound]]`: listeners that originate mutual TLS to a peer.
     pub outbound: Vec<Outbound>,
+    /// `[[upstream]]`: peers that the routes of edge listeners lead to.
+    pub upstream: Vec<Upstream>,
+    /// `[[edge]]`: public listeners.
+    pub edge: Vec<Edge>,
     /// `[admin]`: health, metrics and status; without it there is no admin listener.
     pub admin: Option<Admin>,
     /// `[runtime]`

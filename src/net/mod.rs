@@ -2,6 +2,7 @@
 
 mod address;
 mod buffer;
+mod ip_range;
 mod listener;
 mod stream;
 mod workers;
@@ -9,6 +10,7 @@ mod workers;
 pub(crate) use buffer::Buffer;
 
 pub use address::{Address, AddressError, Endpoint, Host};
+pub use ip_range::{IpRange, IpRangeError};
 pub use listener::{Arrival, BindError, Listener, PeerAddress};
 pub use stream::Stream;
 pub use workers::{Worker, Workers};

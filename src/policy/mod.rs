@@ -3,7 +3,9 @@
 //! Whatever is forwarded takes a [`Permit`], which only this module can make.
 
 mod claims;
+mod edge;
 mod explain;
+mod host;
 mod method;
 mod path;
 mod path_index;
@@ -11,7 +13,9 @@ mod peer_list;
 mod rule;
 
 pub use claims::{ClaimRule, ClaimRules, ClaimValue};
+pub use edge::{RouteAccess, RouteDenial};
 pub use explain::{Explanation, RuleVerdict};
+pub use host::{HostPattern, HostPatternError, host_of};
 pub use method::{MethodName, MethodNameError, Methods};
 pub use path::{AmbiguousPath, PathPattern, PathPatternError, RequestPath};
 pub use rule::{Action, Mismatch, RequestRule};

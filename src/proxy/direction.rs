@@ -7,6 +7,8 @@ pub enum Direction {
     Inbound,
     /// Away from it.
     Outbound,
+    /// From the public to peers.
+    Edge,
 }
 
 impl Direction {
@@ -15,6 +17,7 @@ impl Direction {
         match self {
             Self::Inbound => "inbound",
             Self::Outbound => "outbound",
+            Self::Edge => "edge",
         }
     }
 }

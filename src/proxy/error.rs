@@ -10,6 +10,7 @@ use crate::policy::{Denial, Rule};
 use crate::tls::HandshakeError;
 
 use super::direction::Direction;
+use super::edge::EdgeRefusal;
 use super::upstream::http1::Http1Error;
 
 /// Why an exchange failed.
@@ -24,6 +25,9 @@ pub enum ProxyError {
     /// An upgrade was asked for that this hop cannot make.
     #[error("the upgrade cannot be made: {0}")]
     Upgrade(&'static str),
+    /// An edge listener answers itself.
+    #[error("{0}")]
+    Edge(Box<EdgeRefusal>),
     /// The policy says no.
     #[error("{0}")]
     Denied(Denial),
@@ -95,6 +99,9 @@ pub enum HttpError {
     /// Either over HTTP/2.
     #[error("{0}")]
     Http2(#[from] h2::Error),
+    /// A caller's body that is longer than it may be.
+    #[error("the body is longer than {0} bytes")]
+    TooLarge(u64),
 }
 
 impl ProxyError {
@@ -105,6 +112,7 @@ impl ProxyError {
             | Self::MethodNotCarried(_)
             | Self::Denied(Denial { rule: Rule::AmbiguousPath(_), .. }) => "http_request_error",
             Self::Upgrade(_) => "http_upgrade_failed",
+            Self::Edge(refusal) => refusal.label(),
             Self::Denied(_) => "http_request_denied",
             Self::Resolve { .. } => "dns_error",
             Self::Connect { source, .. } if source.kind() == std::io::ErrorKind::ConnectionRefused => {
@@ -127,6 +135,7 @@ impl ProxyError {
         match self {
             Self::BadRequest(_) | Self::Denied(Denial { rule: Rule::AmbiguousPath(_), .. }) => StatusCode::BAD_REQUEST,
             Self::MethodNotCarried(_) => StatusCode::NOT_IMPLEMENTED,
+            Self::Edge(refusal) => refusal.status(),
             Self::Denied(_) => StatusCode::FORBIDDEN,
             Self::TooManyConnections { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectTimeout { .. } | Self::AnswerTimeout { .. } => StatusCode::GATEWAY_TIMEOUT,
@@ -149,6 +158,7 @@ impl ProxyError {
         match self {
             Self::BadRequest(_) | Self::Denied(Denial { rule: Rule::AmbiguousPath(_), .. }) => INVALID_ARGUMENT,
             Self::MethodNotCarried(_) | Self::Upgrade(_) => UNIMPLEMENTED,
+            Self::Edge(refusal) => refusal.grpc_status(),
             Self::Denied(Denial { rule: Rule::AnonymousNotAllowed, .. }) => UNAUTHENTICATED,
             Self::Denied(_) => PERMISSION_DENIED,
             Self::AnswerTimeout { .. } => DEADLINE_EXCEEDED,
@@ -165,14 +175,34 @@ impl ProxyError {
     /// and nothing about what is behind us.
     pub fn told_to_caller(&self, direction: Direction) -> Cow<'static, str> {
         match (direction, self) {
+            (_, Self::Edge(refusal)) => Cow::Owned(refusal.told_to_client()),
             (Direction::Outbound, _)
             | (_, Self::BadRequest(_) | Self::MethodNotCarried(_) | Self::Upgrade(_) | Self::Denied(_)) => {
                 Cow::Owned(self.to_string())
             }
-            (Direction::Inbound, Self::AnswerTimeout { .. } | Self::ConnectTimeout { .. }) => {
+            (Direction::Inbound | Direction::Edge, Self::AnswerTimeout { .. } | Self::ConnectTimeout { .. }) => {
                 Cow::Borrowed("the service did not answer in time")
             }
             (Direction::Inbound, _) => Cow::Borrowed("the service behind this sidecar cannot be reached"),
+            (Direction::Edge, _) => Cow::Borrowed("the service cannot be reached"),
+        }
+    }
+
+    /// The name of the failure for the caller. The public learns nothing of how we fare with what is behind us.
+    pub fn label_for_caller(&self, direction: Direction) -> &'static str {
+        let is_of_the_caller = matches!(
+            self,
+            Self::BadRequest(_) | Self::MethodNotCarried(_) | Self::Upgrade(_) | Self::Edge(_) | Self::Denied(_)
+        );
+        if direction == Direction::Edge && !is_of_the_caller { "service_unavailable" } else { self.label() }
+    }
+
+    /// True where what follows on a connection over HTTP/1.1 may be part of what was refused.
+    pub fn may_leave_more_behind(&self) -> bool {
+        match self {
+            Self::BadRequest(_) => true,
+            Self::Edge(refusal) => matches!(**refusal, EdgeRefusal::BodyTooLarge { .. }),
+            _ => false,
         }
     }
 
@@ -181,6 +211,7 @@ impl ProxyError {
         match self {
             Self::BadRequest(_) | Self::MethodNotCarried(_) => "mend the caller",
             Self::Upgrade(_) => "set hop = \"auto\" or \"http1\", or let the caller do without the upgrade",
+            Self::Edge(refusal) => refusal.hint(),
             Self::Denied(denial) => denial.rule.hint(),
             Self::Resolve { .. } => "check the name in connect_to and the resolver",
             Self::TooManyConnections { .. } => "look for requests that do not end; see limits.max_upstream",
@@ -195,6 +226,12 @@ impl ProxyError {
             Self::NoAnswer { .. } => "look at the upstream's own log",
             Self::AnswerTimeout { .. } => "look at the upstream's own log; see timeouts.response_header",
         }
+    }
+}
+
+impl From<EdgeRefusal> for ProxyError {
+    fn from(refusal: EdgeRefusal) -> Self {
+        Self::Edge(Box::new(refusal))
     }
 }
 

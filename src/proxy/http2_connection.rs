@@ -124,7 +124,7 @@ async fn answer(exchange: impl Future<Output = Response<ResponseBody>>, mut resp
 fn reset_reason(error: &HttpError) -> Reason {
     let given = match error {
         HttpError::Http2(error) => error.reason(),
-        HttpError::Http1(_) | HttpError::Upstream(_) => None,
+        HttpError::Http1(_) | HttpError::Upstream(_) | HttpError::TooLarge(_) => None,
     };
     given.filter(|reason| *reason != Reason::NO_ERROR).unwrap_or(Reason::INTERNAL_ERROR)
 }

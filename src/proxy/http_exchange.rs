@@ -1,4 +1,4 @@
-//! One request and its response: judged, cleaned, forwarded, answered. Both directions come through here.
+//! One request and its response: judged, cleaned, forwarded, answered. All directions come through here.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -51,36 +51,79 @@ pub(super) fn exchange(
     route: Route,
     request: Request<Incoming>,
 ) -> impl Future<Output = Response<ResponseBody>> {
-    let in_flight = live.begin();
-    let (mut head, body) = request.into_parts();
-    let caller =
-        Caller { version: head.version, is_grpc: head.headers.get(CONTENT_TYPE).is_some_and(headers::is_grpc_type) };
-    headers::ensure_trace(&mut head.headers);
-    let mut record = Box::new(ExchangeRecord::begin(&context, in_flight, &head));
-    let (body, upload) = RequestBody::new(body);
-    record.watch_upload(upload);
-    record.note_judgement(&route);
+    let (mut taken, head, body) = Taken::of(context, live, request);
+    taken.record.note_judgement(&route);
     let address = Arc::clone(route.upstream.address());
-    let is_cut = live.phase() == Phase::Cut;
-    let begun = begin(&context, worker, route, head, body);
-    async move {
-        if is_cut {
-            // The connection says goodbye and is dropped in a moment, and this with it. Nothing more is served on it.
-            std::future::pending::<()>().await;
-        }
-        let outcome = match begun {
-            Ok(Begun { limit, upgrade, sending }) => {
-                answer_of(&context, limit, sending).await.map(|answer| (answer, upgrade))
+    let begun = begin(&taken.context, worker, route, head, body);
+    taken.answer(address, begun)
+}
+
+/// A request that has come in and is to be answered.
+pub(super) struct Taken {
+    pub(super) context: Arc<ListenerContext>,
+    pub(super) live: Arc<Live>,
+    pub(super) record: Box<ExchangeRecord>,
+    caller: Caller,
+}
+
+impl Taken {
+    /// Begins the record of a request.
+    pub(super) fn of(
+        context: Arc<ListenerContext>,
+        live: Arc<Live>,
+        request: Request<Incoming>,
+    ) -> (Self, request::Parts, RequestBody) {
+        let in_flight = live.begin();
+        let (mut head, body) = request.into_parts();
+        let is_grpc = head.headers.get(CONTENT_TYPE).is_some_and(headers::is_grpc_type);
+        let caller = Caller { version: head.version, is_grpc };
+        headers::ensure_trace(&mut head.headers);
+        let mut record = Box::new(ExchangeRecord::begin(&context, in_flight, &head));
+        let (body, upload) = RequestBody::new(body);
+        record.watch_upload(upload);
+        (Self { context, live, record, caller }, head, body)
+    }
+
+    /// Waits for the upstream's answer and passes it on, or gives one of our own.
+    pub(super) fn answer(
+        self,
+        address: Arc<str>,
+        begun: Result<Begun, ProxyError>,
+    ) -> impl Future<Output = Response<ResponseBody>> {
+        let Self { context, live, record, caller } = self;
+        let is_cut = live.phase() == Phase::Cut;
+        async move {
+            if is_cut {
+                // The connection says goodbye and is dropped in a moment, and this with it. Nothing more is served on it.
+                std::future::pending::<()>().await;
             }
-            Err(error) => Err(error),
-        };
-        let mut response = match outcome {
-            Ok((answer, upgrade)) => pass_on(&context, &live, answer, upgrade, record, caller),
-            Err(error) => refuse(&context, &live, &address, &error, record, caller),
-        };
-        if caller.version < Version::HTTP_2 && live.phase() >= Phase::Draining {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            let outcome = match begun {
+                Ok(Begun { limit, upgrade, sending }) => {
+                    answer_of(&context, limit, sending).await.map(|answer| (answer, upgrade))
+                }
+                Err(error) => Err(error),
+            };
+            let mut response = match outcome {
+                Ok((answer, upgrade)) => pass_on(&context, &live, answer, upgrade, record, caller),
+                Err(error) => {
+                    let error = record.body_too_large().unwrap_or(error);
+                    refuse(&context, &live, &address, &error, record, caller)
+                }
+            };
+            if caller.version < Version::HTTP_2 && live.phase() >= Phase::Draining {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
         }
+    }
+
+    /// Answers without asking any upstream.
+    pub(super) fn answer_here(self, status: StatusCode, headers: HeaderMap) -> Response<ResponseBody> {
+        let mut record = self.record;
+        record.answered(status, None);
+        let mut response = Response::new(ResponseBody::whole(Bytes::new(), Some(record)));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
         response
     }
 }
@@ -102,7 +145,7 @@ struct AskedUpgrade {
 type Sending = Pin<Box<dyn Future<Output = Result<Answer, ProxyError>> + Send>>;
 
 /// A request that is permitted, cleaned and ready to be sent.
-struct Begun {
+pub(super) struct Begun {
     /// How long its answer may take.
     limit: Option<Duration>,
     upgrade: Option<AskedUpgrade>,
@@ -113,26 +156,41 @@ fn begin(
     context: &ListenerContext,
     worker: usize,
     route: Route,
-    mut head: request::Parts,
+    head: request::Parts,
     body: RequestBody,
 ) -> Result<Begun, ProxyError> {
     let intent = headers::check_request(&head)?;
-    let permit = route.permit?;
+    let Route { permit, upstream, identity, user, .. } = route;
+    let permit = permit?;
+    forward(context, worker, permit, upstream, (head, body, intent), |headers| {
+        identity.set(headers);
+        if let Some(user) = user {
+            user.0.set(headers);
+        }
+    })
+}
+
+/// Begins to send a request that is permitted. What must not be passed on is removed, then `set` adds what the upstream is told.
+pub(super) fn forward(
+    context: &ListenerContext,
+    worker: usize,
+    permit: Permit,
+    upstream: Arc<Upstream>,
+    (mut head, body, intent): (request::Parts, RequestBody, Intent),
+    set: impl FnOnce(&mut HeaderMap),
+) -> Result<Begun, ProxyError> {
     let limit = answer_limit(context, &head.headers, intent);
     let protocol = if intent == Intent::Upgrade { head.headers.get(UPGRADE).cloned() } else { None };
     headers::strip(&mut head.headers);
     headers::take_expectation(&mut head.headers);
-    route.identity.set(&mut head.headers);
-    if let Some(user) = route.user {
-        user.0.set(&mut head.headers);
-    }
+    set(&mut head.headers);
     let upgrade = protocol.and_then(|protocol| {
         head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         head.headers.insert(UPGRADE, protocol);
         let caller = head.extensions.remove::<hyper::upgrade::OnUpgrade>()?;
         Some(AskedUpgrade { caller, permit: permit.clone() })
     });
-    let sending = Box::pin(route.upstream.send(worker, permit, head, body, intent)?);
+    let sending = Box::pin(upstream.send(worker, permit, head, body, intent)?);
     Ok(Begun { limit, upgrade, sending })
 }
 
@@ -253,6 +311,10 @@ fn refuse(
                 live.end(Phase::Draining, EndReason::NotAllowed);
             }
         }
+        (ProxyError::Edge(refusal), _) => {
+            context.metrics.count_denial(refusal.label());
+            debug!(listener = &*context.name, peer.address = %live.peer_address, %error, "request refused");
+        }
         (ProxyError::BadRequest(_) | ProxyError::MethodNotCarried(_), _) => {
             debug!(listener = &*context.name, peer.address = %live.peer_address, %error, "request refused");
         }
@@ -265,34 +327,49 @@ fn refuse(
     let (content_type, body) = if caller.is_grpc {
         ("application/grpc", Bytes::new())
     } else {
-        ("application/problem+json", problem(error, &told))
+        ("application/problem+json", problem(error.status(), error.label_for_caller(context.direction), &told))
     };
     let mut response = Response::new(ResponseBody::whole(body, Some(record)));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    if caller.version < Version::HTTP_2 && matches!(error, ProxyError::BadRequest(_)) {
+    if caller.version < Version::HTTP_2 && error.may_leave_more_behind() {
         // What follows on the connection may be part of what was refused.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if let ProxyError::Edge(refusal) = error {
+        refusal.set_headers(&context.name, headers);
+    }
+    if context.direction == Direction::Edge {
+        return with_grpc_status(response, error, &told, caller);
+    }
     let proxy_status = format!("mantlet; error={}; details=\"{}\"", error.label(), structured_text(&told));
     headers.extend(HeaderValue::try_from(proxy_status).ok().map(|value| (PROXY_STATUS, value)));
+    with_grpc_status(response, error, &told, caller)
+}
+
+fn with_grpc_status(
+    mut response: Response<ResponseBody>,
+    error: &ProxyError,
+    told: &str,
+    caller: Caller,
+) -> Response<ResponseBody> {
     if caller.is_grpc {
+        let headers = response.headers_mut();
         headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(error.grpc_status())));
-        headers.extend(HeaderValue::try_from(percent_encoded(&told)).ok().map(|value| (GRPC_MESSAGE, value)));
+        headers.extend(HeaderValue::try_from(percent_encoded(told)).ok().map(|value| (GRPC_MESSAGE, value)));
     }
     response
 }
 
 /// A problem document (RFC 9457 section 3).
-fn problem(error: &ProxyError, told: &str) -> Bytes {
-    let status = error.status();
+pub(super) fn problem(status: StatusCode, label: &str, told: &str) -> Bytes {
     let document = json!({
         "type": "about:blank",
         "title": status.canonical_reason(),
         "status": status.as_u16(),
         "detail": told,
-        "error": error.label(),
+        "error": label,
     });
     Bytes::from(format!("{document}\n"))
 }

@@ -1,7 +1,6 @@
 //! One inbound connection: a peer's TLS is terminated, its certificate judged, and what it sends is forwarded to the local
 //! service in plaintext.
 
-use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,15 +11,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use crate::config::{IdentityHeader, Protocol};
-use crate::net::{Arrival, PeerAddress, Stream};
+use crate::net::{Arrival, PeerAddress};
 use crate::policy::{AccessRequest, Policy, RequestFacts};
-use crate::tls::{Acceptor, Alpn, FailedHandshake, HandshakeError, Peer, TlsServerStream, TrustSnapshot};
-use crate::x509::Usage;
+use crate::tls::{Acceptor, Alpn, Peer, TlsServerStream};
 
+use super::admission::{self, Admitted};
 use super::connections::{Live, Phase, Registration};
 use super::error::ProxyError;
 use super::headers::IdentityHeaders;
-use super::http_connection::{self, HttpVersion};
+use super::http_connection;
 use super::http_exchange::{Route, exchange};
 use super::incoming::Incoming;
 use super::listener::ListenerContext;
@@ -29,10 +28,6 @@ use super::record::milliseconds;
 use super::tcp_tunnel::{self, TunnelBytes, TunnelEnd};
 use super::upstream::Upstream;
 use super::user_headers::UserHeaders;
-
-/// How long a handshake under way may still take once its listener has stopped accepting. The request that its caller is about
-/// to send is so answered and not lost.
-const HANDSHAKE_GRACE: Duration = Duration::from_secs(1);
 
 /// An inbound listener.
 #[derive(Debug)]
@@ -63,62 +58,16 @@ pub struct InboundRules {
 impl Inbound {
     /// Serves one accepted connection until it ends.
     pub async fn serve(self: Arc<Self>, arrival: Arrival, stop: CancellationToken) {
-        let Arrival { stream, address, place, worker } = arrival;
-        let trust = TrustSnapshot::of(&self.context.trust);
-        let too_late = async {
-            stop.cancelled().await;
-            tokio::time::sleep(HANDSHAKE_GRACE).await;
-        };
-        let outcome = tokio::select! {
-            outcome = Box::pin(self.handshake(stream)) => outcome,
-            () = too_late => return,
-        };
-        let (stream, peer) = match outcome {
-            Err((error, stream)) => {
-                self.context.refuse_handshake(&address.to_string(), &error);
-                if let Some(stream) = stream {
-                    stream.linger().await;
-                }
-                return;
-            }
-            Ok(accepted) => accepted,
-        };
-        self.context.metrics.count_handshake();
-        let peer = Arc::new(peer);
-        // Registered first: a change of trust from here on finds it on the list.
-        let registration = self.context.register(address.clone(), Some(Arc::clone(&peer)), place);
-        if let Err(refusal) = peer.verify_again(&trust, &self.context.trust, Usage::Client) {
-            return self.context.refuse_handshake(&address.to_string(), &HandshakeError::Refused(refusal));
-        }
-        drop(trust);
+        let address = arrival.address.clone();
+        let Some(admitted) = admission::admit(&self.context, &self.acceptor, arrival, stop).await else { return };
         match self.protocol {
-            Protocol::Http => self.serve_http(stream, registration, worker).await,
-            Protocol::Tcp => Box::pin(self.serve_tcp(stream, address, &registration)).await,
+            Protocol::Http => self.serve_http(admitted).await,
+            Protocol::Tcp => Box::pin(self.serve_tcp(admitted.stream, address, &admitted.registration)).await,
         }
     }
 
-    /// Waits for a place and makes the handshake, both within the time for one, so that those who only wait do not keep others
-    /// from being accepted.
-    async fn handshake(&self, stream: Stream) -> Result<(TlsServerStream, Peer), FailedHandshake> {
-        let limit = self.context.timeouts.handshake;
-        let handshake = async {
-            let _place = self.context.handshakes.acquire().await;
-            self.acceptor.accept(stream).await
-        };
-        tokio::time::timeout(limit, handshake).await.unwrap_or(Err((HandshakeError::TimedOut(limit), None)))
-    }
-
-    async fn serve_http(self: Arc<Self>, mut stream: TlsServerStream, registration: Registration, worker: usize) {
-        // Nothing is set up for a caller that has asked nothing yet.
-        tokio::select! {
-            biased;
-            _ = poll_fn(|cx| stream.poll_readable(cx)) => {}
-            _ = registration.live().phase_after(Phase::Draining) => {}
-        }
-        let version = match stream.alpn_protocol() {
-            Some(b"h2") => HttpVersion::Http2,
-            _ => HttpVersion::Http1,
-        };
+    async fn serve_http(self: Arc<Self>, Admitted { mut stream, registration, worker }: Admitted) {
+        let version = admission::http_version(&mut stream, &registration).await;
         let caller = Caller { live: Arc::clone(registration.live()), identity: Mutex::default() };
         let context = Arc::clone(&self.context);
         let answer = move |request| {

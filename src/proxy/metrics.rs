@@ -32,6 +32,8 @@ pub struct ProxyMetrics {
     errors: Family<ReasonLabels, Counter>,
     ends: Family<ReasonLabels, Counter>,
     retries: Family<ListenerLabels, Counter>,
+    route_requests: Family<RouteLabels, Counter>,
+    throttled: Family<ThrottleLabels, Counter>,
 }
 
 /// The handles of one listener.
@@ -76,6 +78,19 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    listener: String,
+    route: String,
+    code: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ThrottleLabels {
+    listener: String,
+    by: &'static str,
+}
+
 impl ProxyMetrics {
     /// Makes the metrics and registers them.
     pub fn register(registry: &mut Registry) -> Self {
@@ -93,6 +108,8 @@ impl ProxyMetrics {
             errors: Family::default(),
             ends: Family::default(),
             retries: Family::default(),
+            route_requests: Family::default(),
+            throttled: Family::default(),
         };
         let registry = registry.sub_registry_with_prefix("mantlet");
         registry.register(
@@ -133,6 +150,16 @@ impl ProxyMetrics {
         registry.register("errors", "Exchanges that failed in the proxy, by reason", metrics.errors.clone());
         registry.register("connections_ended", "Connections that the proxy ended, by reason", metrics.ends.clone());
         registry.register("retries", "Requests sent again on a fresh connection", metrics.retries.clone());
+        registry.register(
+            "route_requests",
+            "Requests of an edge listener that took a route, by route and status code",
+            metrics.route_requests.clone(),
+        );
+        registry.register(
+            "throttled",
+            "Requests and connections of an edge listener that came too often, by whose bound it is",
+            metrics.throttled.clone(),
+        );
         metrics
     }
 
@@ -224,6 +251,18 @@ impl ListenerMetrics {
     /// Counts a request that was sent again.
     pub fn count_retry(&self) {
         self.all.retries.get_or_create_owned(&self.labels).inc();
+    }
+
+    /// Counts a request that took a route of an edge listener.
+    pub fn count_route(&self, route: &str, status: StatusCode) {
+        let (listener, route, code) = (self.labels.listener.clone(), route.to_owned(), status.as_u16());
+        self.all.route_requests.get_or_create_owned(&RouteLabels { listener, route, code }).inc();
+    }
+
+    /// Counts a request or a connection that came too often. `by` says whose bound it is.
+    pub fn count_throttled(&self, by: &'static str) {
+        let listener = self.labels.listener.clone();
+        self.all.throttled.get_or_create_owned(&ThrottleLabels { listener, by }).inc();
     }
 
     fn reason(&self, reason: &'static str) -> ReasonLabels {

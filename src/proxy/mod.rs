@@ -1,10 +1,11 @@
 //! Connections and exchanges: one file for each direction, one for what they carry, one for each thing they lean on.
 //!
-//! A connection comes in by `inbound` or `outbound`; its requests go through `http_exchange` and its bytes through
+//! A connection comes in by `inbound`, `outbound` or `edge`; its requests go through `http_exchange` and its bytes through
 //! `tcp_tunnel`; both reach the other side through `upstream`. When a connection has to end is decided in
 //! `connections` alone.
 
 pub mod connections;
+pub mod edge;
 pub mod headers;
 pub mod inbound;
 pub mod metrics;
@@ -13,6 +14,7 @@ pub mod refusals;
 pub mod upstream;
 pub mod user_headers;
 
+mod admission;
 mod direction;
 mod error;
 mod http1_connection;

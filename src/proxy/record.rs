@@ -11,6 +11,7 @@ use crate::identity::User;
 
 use super::connections::{InFlight, Live, Phase};
 use super::direction::Direction;
+use super::edge::EdgeRefusal;
 use super::error::ProxyError;
 use super::headers::TRACEPARENT;
 use super::http_exchange::Route;
@@ -32,6 +33,8 @@ pub(super) struct ExchangeRecord {
     response_bytes: u64,
     lease: Option<Lease>,
     outcome: Outcome,
+    /// The route that it takes, at an edge listener.
+    route: Option<Arc<str>>,
 }
 
 /// What only the access log needs, kept only where it is on.
@@ -40,7 +43,7 @@ struct Logged {
     method: Method,
     path: Option<PathAndQuery>,
     traceparent: Option<HeaderValue>,
-    /// The end user, where a caller that may say so told of one.
+    /// The end user, where a token or a caller that may say so told of one.
     user: Option<Arc<User>>,
     /// The listener's rule that decided.
     rule: Option<Arc<str>>,
@@ -88,7 +91,33 @@ impl ExchangeRecord {
             response_bytes: 0,
             lease: None,
             outcome: Outcome::InProgress,
+            route: None,
         }
+    }
+
+    /// Notes the route that the request takes.
+    pub(super) fn note_route(&mut self, route: &Arc<str>) {
+        self.route = Some(Arc::clone(route));
+    }
+
+    /// Notes the end user.
+    pub(super) fn note_user(&mut self, user: &Arc<User>) {
+        if let Some(logged) = &mut self.logged {
+            logged.user = Some(Arc::clone(user));
+        }
+    }
+
+    /// Keeps the path out of the log: it holds what must not be there.
+    pub(super) fn hide_path(&mut self) {
+        if let Some(logged) = &mut self.logged {
+            logged.path = None;
+        }
+    }
+
+    /// That the request's body is longer than it may be, where it is.
+    pub(super) fn body_too_large(&self) -> Option<ProxyError> {
+        let limit = self.upload.as_ref()?.too_large()?;
+        Some(EdgeRefusal::BodyTooLarge { limit }.into())
     }
 
     /// Watches the request's body.
@@ -165,6 +194,9 @@ impl Drop for ExchangeRecord {
             self.outcome = Outcome::InProgress;
         }
         self.context.metrics.count_request(self.status, duration);
+        if let Some(route) = &self.route {
+            self.context.metrics.count_route(route, self.status);
+        }
         if request_bytes + self.response_bytes > 0 {
             self.context.metrics.count_bytes(request_bytes, self.response_bytes);
         }
@@ -203,6 +235,7 @@ impl Drop for ExchangeRecord {
             connection = caller.id,
             method = logged.method.as_str(),
             path = logged.path.as_ref().map(PathAndQuery::path),
+            route = self.route.as_deref(),
             user = logged.user.as_ref().map(tracing::field::display),
             user.issuer = logged.user.as_ref().map(|user| user.issuer.as_str()),
             rule = logged.rule.as_deref(),

@@ -136,8 +136,13 @@ impl ListenerContext {
     /// Counts a failed handshake and tells of it.
     pub(super) fn refuse_handshake(&self, address: &str, error: &HandshakeError) {
         self.metrics.count_failed_handshake(error.label());
-        if error.is_probe() && self.direction == Direction::Inbound {
+        if error.is_probe() && self.direction != Direction::Outbound {
             debug!(listener = &*self.name, peer.address = address, "a connection was closed before a handshake");
+            return;
+        }
+        if self.direction == Direction::Edge && !matches!(error, HandshakeError::Refused(_)) {
+            // Whoever is on the Internet tries everything; only a certificate that we refuse is of one of ours, or nearly.
+            debug!(listener = &*self.name, peer.address = address, %error, "a handshake failed");
             return;
         }
         let certificate = match error {

@@ -36,6 +36,8 @@ pub struct StreamedBody {
     upload: Arc<Upload>,
     /// Keeps them, so that they can be sent again.
     kept: Option<Arc<Kept>>,
+    /// The most bytes that they may hold.
+    most: Option<u64>,
 }
 
 /// What was read of a small body, and what was not once nobody reads on. The bytes are shared with those that are sent.
@@ -74,8 +76,8 @@ impl Kept {
 impl Drop for StreamedBody {
     fn drop(&mut self) {
         if let (Some(kept), Some(incoming)) = (self.kept.take(), self.incoming.take()) {
-            let upload = Arc::clone(&self.upload);
-            kept.lock().rest = Some(Self { incoming: Some(incoming), upload, kept: None });
+            let (upload, most) = (Arc::clone(&self.upload), self.most);
+            kept.lock().rest = Some(Self { incoming: Some(incoming), upload, kept: None, most });
         }
     }
 }
@@ -86,7 +88,12 @@ impl StreamedBody {
         let mut frame = ready!(Pin::new(&mut *incoming).poll_frame(cx));
         match &mut frame {
             Some(Ok(frame)) => {
-                self.upload.bytes.fetch_add(pass(frame), Ordering::Relaxed);
+                let bytes = pass(frame);
+                let bytes = self.upload.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+                if let Some(most) = self.most.filter(|most| bytes > *most) {
+                    self.upload.too_large.store(most, Ordering::Relaxed);
+                    return Poll::Ready(Some(Err(HttpError::TooLarge(most))));
+                }
                 if let Some(kept) = &self.kept {
                     kept.note(frame);
                 }
@@ -115,14 +122,30 @@ impl StreamedBody {
 }
 
 /// What came of a request's body.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Upload {
     bytes: AtomicU64,
     is_broken_off: AtomicBool,
     is_over: AtomicBool,
+    /// The most bytes that it may have, once it has more; [`u64::MAX`] before.
+    too_large: AtomicU64,
 }
 
 impl Upload {
+    fn new() -> Self {
+        Self {
+            bytes: AtomicU64::new(0),
+            is_broken_off: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
+            too_large: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// The most bytes that it may have, where it has more.
+    pub fn too_large(&self) -> Option<u64> {
+        Some(self.too_large.load(Ordering::Relaxed)).filter(|most| *most != u64::MAX)
+    }
+
     /// Bytes so far.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
@@ -145,8 +168,23 @@ impl RequestBody {
         if incoming.is_end_stream() {
             return (Self::Empty, None);
         }
-        let upload = Arc::new(Upload::default());
-        (Self::Stream(StreamedBody { incoming: Some(incoming), upload: Arc::clone(&upload), kept: None }), Some(upload))
+        let upload = Arc::new(Upload::new());
+        let body = StreamedBody { incoming: Some(incoming), upload: Arc::clone(&upload), kept: None, most: None };
+        (Self::Stream(body), Some(upload))
+    }
+
+    /// Lets it break off once it has more than `most` bytes.
+    ///
+    /// # Errors
+    /// `most`, where it says beforehand that it has more.
+    pub fn bound(&mut self, most: u64) -> Result<(), u64> {
+        if self.size_hint().lower() > most {
+            return Err(most);
+        }
+        if let Self::Stream(body) = self {
+            body.most = Some(most);
+        }
+        Ok(())
     }
 
     /// Keeps what is read from now on, where it is known to be little.

@@ -36,6 +36,12 @@ impl ResponseBody {
         Self { content: Content::Whole(Some(bytes)), record }
     }
 
+    /// Other content in place of what it has, in the same exchange.
+    pub(super) fn replaced(mut self, bytes: Bytes) -> Self {
+        let record = self.record.take();
+        Self::whole(bytes, record)
+    }
+
     fn finish(&mut self) {
         if let Some(record) = self.record.take() {
             let used = match &mut self.content {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::server::{NoServerSessionStorage, UnbufferedServerConnection};
-use rustls::sign::SingleCertAndKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::io::AsyncWriteExt;
 
 use crate::config::{ClientAuth, Protocol, TlsVersion};
@@ -27,14 +27,28 @@ const HANDSHAKE_RECORD: u8 = 0x16;
 /// What a plaintext caller reads. It names no peer, rule or version.
 const PLAINTEXT_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 83\r\n\
 connection: close\r\n\r\nThis port speaks mutual TLS. Use https:// with a client certificate or a sidecar.\r\n";
+/// The same on a public listener.
+const PUBLIC_PLAINTEXT_ANSWER: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 43\r\n\
+connection: close\r\n\r\nThis port speaks TLS alone. Use https://.\r\n";
 
 /// Makes the handshakes of one listener. New material takes effect for the next handshake.
 #[derive(Debug)]
 pub struct Acceptor {
     config: ArcSwap<ServerConfig>,
+    presents: Presents,
     client_auth: ClientAuth,
     protocol: Protocol,
     min_version: TlsVersion,
+}
+
+/// Which certificate a listener presents.
+#[derive(Debug, Clone)]
+pub enum Presents {
+    /// Our own, to peers.
+    OwnIdentity,
+    /// Another, to the public.
+    Public(Arc<CertifiedKey>),
 }
 
 /// Why a handshake failed, and the connection where the peer may still have our last words to read.
@@ -49,12 +63,13 @@ impl Acceptor {
     /// Where the material has no credential, or one that the TLS library cannot use.
     pub fn new(
         material: &Arc<TrustMaterial>,
+        presents: Presents,
         client_auth: ClientAuth,
         protocol: Protocol,
         min_version: TlsVersion,
     ) -> Result<Self, rustls::Error> {
-        let config = ArcSwap::from_pointee(server_config(material, client_auth, protocol, min_version)?);
-        Ok(Self { config, client_auth, protocol, min_version })
+        let config = server_config(material, &presents, client_auth, protocol, min_version)?;
+        Ok(Self { config: ArcSwap::from_pointee(config), presents, client_auth, protocol, min_version })
     }
 
     /// Makes ready for other material without using it yet.
@@ -62,7 +77,20 @@ impl Acceptor {
     /// # Errors
     /// As [`Acceptor::new`].
     pub fn prepare(&self, material: &Arc<TrustMaterial>) -> Result<PreparedServer, rustls::Error> {
-        server_config(material, self.client_auth, self.protocol, self.min_version).map(Arc::new).map(PreparedServer)
+        self.prepare_presenting(material, &self.presents)
+    }
+
+    /// The same, with another certificate to present.
+    ///
+    /// # Errors
+    /// As [`Acceptor::new`].
+    pub fn prepare_presenting(
+        &self,
+        material: &Arc<TrustMaterial>,
+        presents: &Presents,
+    ) -> Result<PreparedServer, rustls::Error> {
+        let config = server_config(material, presents, self.client_auth, self.protocol, self.min_version)?;
+        Ok(PreparedServer(Arc::new(config)))
     }
 
     /// Makes later handshakes with what was prepared.
@@ -84,7 +112,7 @@ impl Acceptor {
                 let chain = stream.peer_certificates();
                 let peer = match verdict {
                     Some(Ok(path)) if !chain.is_empty() => Peer::authenticated(path, chain),
-                    None if chain.is_empty() && self.client_auth == ClientAuth::Optional => Peer::anonymous(),
+                    None if chain.is_empty() && self.client_auth != ClientAuth::Required => Peer::anonymous(),
                     // A finished handshake whose verdict is missing would be a defect of ours, and is no reason to let anyone in.
                     _ => {
                         let error = rustls::Error::General("no verdict on the peer".into());
@@ -97,7 +125,7 @@ impl Acceptor {
     }
 
     async fn handshake(&self, mut socket: Stream) -> Result<TlsServerStream, FailedHandshake> {
-        if let Err(error) = refuse_plaintext(&mut socket).await {
+        if let Err(error) = refuse_plaintext(&mut socket, self.plaintext_answer()).await {
             return Err((error, Some(socket)));
         }
         let session = match UnbufferedServerConnection::new(self.config.load_full()) {
@@ -110,9 +138,16 @@ impl Acceptor {
             Err(error) => Err((error, Some(stream.into_socket()))),
         }
     }
+
+    fn plaintext_answer(&self) -> &'static [u8] {
+        match self.presents {
+            Presents::OwnIdentity => PLAINTEXT_ANSWER,
+            Presents::Public(_) => PUBLIC_PLAINTEXT_ANSWER,
+        }
+    }
 }
 
-async fn refuse_plaintext(stream: &mut Stream) -> Result<(), HandshakeError> {
+async fn refuse_plaintext(stream: &mut Stream, answer: &[u8]) -> Result<(), HandshakeError> {
     let mut first = [0; 8];
     let length = stream.peek(&mut first).await.map_err(HandshakeError::Io)?;
     match &first[..length] {
@@ -120,7 +155,7 @@ async fn refuse_plaintext(stream: &mut Stream) -> Result<(), HandshakeError> {
         [HANDSHAKE_RECORD, ..] => Ok(()),
         [b'A'..=b'Z', rest @ ..] if rest.iter().copied().all(is_text) => {
             // The answer is a courtesy; a caller that does not take it has been refused all the same.
-            let _ = stream.write_all(PLAINTEXT_ANSWER).await;
+            let _ = stream.write_all(answer).await;
             Err(HandshakeError::PlaintextHttp)
         }
         _ => Err(HandshakeError::NotTls),
@@ -133,16 +168,26 @@ fn is_text(byte: u8) -> bool {
 
 fn server_config(
     material: &Arc<TrustMaterial>,
+    presents: &Presents,
     client_auth: ClientAuth,
     protocol: Protocol,
     min_version: TlsVersion,
 ) -> Result<ServerConfig, rustls::Error> {
-    let credential = material.credential.clone().ok_or_else(|| rustls::Error::General("no own certificate".into()))?;
-    let verifier = ClientVerifier { material: Arc::clone(material), mandatory: client_auth == ClientAuth::Required };
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(versions(min_version))?
-        .with_client_cert_verifier(Arc::new(verifier))
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(credential)));
+    let credential = match presents {
+        Presents::OwnIdentity => material.credential.clone(),
+        Presents::Public(credential) => Some(Arc::clone(credential)),
+    };
+    let credential = credential.ok_or_else(|| rustls::Error::General("no own certificate".into()))?;
+    let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(versions(min_version))?;
+    let mandatory = client_auth == ClientAuth::Required;
+    let builder = match client_auth {
+        ClientAuth::None => builder.with_no_client_auth(),
+        ClientAuth::Required | ClientAuth::Optional => {
+            let verifier = ClientVerifier { material: Arc::clone(material), mandatory };
+            builder.with_client_cert_verifier(Arc::new(verifier))
+        }
+    };
+    let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(credential)));
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.require_ems = true;

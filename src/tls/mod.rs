@@ -11,7 +11,7 @@ mod settings;
 mod stream;
 mod verifier;
 
-pub use accept::{Acceptor, FailedHandshake, PreparedServer, TlsServerStream};
+pub use accept::{Acceptor, FailedHandshake, PreparedServer, Presents, TlsServerStream};
 pub use connect::{Alpn, Connector, PreparedClient, TlsClientStream};
 pub use error::HandshakeError;
 pub use peer::{Peer, TrustSnapshot};

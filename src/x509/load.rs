@@ -17,8 +17,12 @@ use super::material::Known;
 use super::path::RevocationCheck;
 use super::pem::{self, Block, MAX_PEM_BYTES};
 use super::private_key::{is_key, signing_key};
+use super::public::{PublicCertificate, PublicSources};
 use super::revocation::RevocationLists;
 use super::{MaterialPart, MaterialProblem, MaterialSources, RefusalReason, TrustMaterial, UnusableMaterial, Usage};
+
+/// The parts of our own pair.
+const OWN: (MaterialPart, MaterialPart) = (MaterialPart::Certificate, MaterialPart::PrivateKey);
 
 /// Collects problems, so that one run reports all of them.
 struct Loader {
@@ -41,7 +45,7 @@ pub(super) fn load(
     let mut loader = Loader { now, problems: Vec::new() };
     let anchors = loader.anchors(&sources.anchors);
     let intermediates = loader.intermediates(&sources.intermediates);
-    let own = sources.certificate.as_deref().and_then(|path| loader.own(path, sources.private_key.as_deref()));
+    let own = sources.certificate.as_deref().and_then(|path| loader.pair(OWN, path, sources.private_key.as_deref()));
     let points = anchors.iter().map(|anchor| anchor_from_trusted_cert(&anchor.der).map(|point| point.to_owned()));
     let anchor_points = points.collect::<Result<Vec<_>, _>>().unwrap_or_else(|error| {
         let message = format!("a trust anchor cannot be read: {error}");
@@ -68,6 +72,27 @@ pub(super) fn load(
         return Err(UnusableMaterial { problems: loader.problems, crl_issuers: material.crl_issuers() });
     }
     Ok((material, loader.problems))
+}
+
+pub(super) fn load_public(
+    sources: &PublicSources,
+    edge: usize,
+    now: SystemTime,
+) -> Result<(PublicCertificate, Vec<MaterialProblem>), Vec<MaterialProblem>> {
+    let mut loader = Loader { now, problems: Vec::new() };
+    let parts = (MaterialPart::EdgeCertificate(edge), MaterialPart::EdgePrivateKey(edge));
+    let pair = loader.pair(parts, &sources.certificate, sources.private_key.as_deref());
+    if let Some(first) = pair.as_ref().and_then(|pair| pair.chain.first()) {
+        loader.public_end_entity(parts.0, &sources.certificate, &first.facts);
+    }
+    let certificate = pair.and_then(|pair| {
+        let info = pair.chain.first()?.facts.info.clone();
+        Some(PublicCertificate { credential: pair.credential?, info })
+    });
+    match certificate {
+        Some(certificate) if !loader.problems.iter().any(|problem| problem.fatal) => Ok((certificate, loader.problems)),
+        _ => Err(loader.problems),
+    }
 }
 
 impl Loader {
@@ -188,22 +213,27 @@ impl Loader {
         self.now < facts.info.not_before || self.now > facts.info.not_after
     }
 
-    fn own(&mut self, path: &Path, key_path: Option<&Path>) -> Option<Own> {
+    /// A chain and its key, judged as a pair.
+    fn pair(
+        &mut self,
+        (certificate, private_key): (MaterialPart, MaterialPart),
+        path: &Path,
+        key_path: Option<&Path>,
+    ) -> Option<Own> {
         let before = self.problems.len();
-        let blocks = self.blocks(MaterialPart::Certificate, path);
-        let chain = blocks.as_ref().map(|blocks| self.certificates(MaterialPart::Certificate, path, blocks));
+        let blocks = self.blocks(certificate, path);
+        let chain = blocks.as_ref().map(|blocks| self.certificates(certificate, path, blocks));
         let is_whole = self.problems.len() == before;
         let key = match (key_path, &blocks) {
             (Some(key_path), _) => {
-                let part = MaterialPart::PrivateKey;
-                let blocks = self.blocks(part, key_path);
-                blocks.and_then(|blocks| self.key(part, key_path, &blocks))
+                let blocks = self.blocks(private_key, key_path);
+                blocks.and_then(|blocks| self.key(private_key, key_path, &blocks))
             }
-            (None, Some(blocks)) => self.key(MaterialPart::Certificate, path, blocks),
+            (None, Some(blocks)) => self.key(certificate, path, blocks),
             (None, None) => None,
         };
         let chain = chain.filter(|_| is_whole)?;
-        let part = if key_path.is_some() { MaterialPart::PrivateKey } else { MaterialPart::Certificate };
+        let part = if key_path.is_some() { private_key } else { certificate };
         let ders = chain.iter().map(|known| known.der.clone()).collect();
         let credential =
             key.map(|key| CertifiedKey::new(ders, key)).and_then(|credential| match credential.keys_match() {
@@ -247,6 +277,19 @@ impl Loader {
 
     #[cfg(not(unix))]
     fn key_mode(&mut self, _part: MaterialPart, _path: &Path) {}
+
+    /// Whether a client may take the certificate, its issuer and its name apart, which only the client knows.
+    fn public_end_entity(&mut self, part: MaterialPart, path: &Path, facts: &Facts) {
+        let (info, place) = (&facts.info, path.display());
+        if facts.is_ca {
+            let message = format!("{place}: the first certificate, {:?}, is a CA", info.title());
+            self.fatal(part, message, "put the end-entity certificate first, then its issuers in order");
+        }
+        if self.is_outside_validity(facts) {
+            let remedy = "get a new one from its CA, and check the clock of this machine";
+            self.fatal(part, outside_validity(path, facts), remedy);
+        }
+    }
 
     /// Whether peers with these anchors would accept us, revocation apart: our own revocation must not keep a newer CRL,
     /// which lists others besides us, from being loaded.

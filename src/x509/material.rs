@@ -52,6 +52,10 @@ pub enum MaterialPart {
         /// The index of the file.
         file: usize,
     },
+    /// `certificate` of the edge listener with this index.
+    EdgeCertificate(usize),
+    /// `private_key` of the edge listener with this index.
+    EdgePrivateKey(usize),
 }
 
 /// Something wrong with the material.

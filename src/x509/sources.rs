@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::config::{Config, Identity, Located, Revocation, Trust};
+use crate::config::{Config, Edge, Identity, Located, Revocation, Trust};
 
-use super::MaterialSources;
 use super::revocation::RevocationPolicy;
+use super::{MaterialSources, PublicSources};
 
 impl MaterialSources {
     /// The files that these sections name.
@@ -24,6 +24,15 @@ impl MaterialSources {
 impl From<&Config> for MaterialSources {
     fn from(config: &Config) -> Self {
         Self::new(&config.identity, &config.trust, config.revocation.as_ref())
+    }
+}
+
+impl From<&Edge> for PublicSources {
+    fn from(edge: &Edge) -> Self {
+        Self {
+            certificate: edge.certificate.value.clone(),
+            private_key: edge.private_key.as_ref().map(|path| path.value.clone()),
+        }
     }
 }
 

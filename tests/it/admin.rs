@@ -193,6 +193,7 @@ fn running() -> Running {
         config_file: "/etc/mantlet/ads.toml".into(),
         own: Some(valid("ads", 7)),
         anchors: vec![valid("ca", 1)],
+        public: vec![("public".into(), valid("public", 9))],
         revocation: revocation(vec![crl("CN=ca", SystemTime::now() + DAY)]),
         revocation_checked: true,
         issuers: Vec::new(),
@@ -206,6 +207,7 @@ fn running() -> Running {
             peers: vec!["spiffe://test.internal/gateway".into()],
             rules: Vec::new(),
         }],
+        upstreams: Vec::new(),
         draining: false,
     }
 }

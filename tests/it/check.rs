@@ -285,7 +285,7 @@ fn the_shipped_examples_pass_with_certificates_beside_them() {
     for name in ["ca.pem", "ca.crl"] {
         fs::copy(root.join(name), root.join("certs").join(name)).expect("copied");
     }
-    for name in ["service", "adservice", "userservice", "users-db", "gateway"] {
+    for name in ["service", "adservice", "userservice", "users-db", "gateway", "public"] {
         folder.issue(&format!("certs/{name}"), Duration::days(2));
     }
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("config")).expect("the folder") {

@@ -13,6 +13,7 @@ mod cert;
 mod check;
 mod config;
 mod crl;
+mod edge;
 mod grpc;
 mod http;
 mod http2;

@@ -9,7 +9,8 @@ use crate::config::{Config, Inspection, MaterialSections, Problem, Problems};
 use crate::revocation::{OwnAlarm, read_files};
 use crate::token::check_anchors;
 use crate::x509::{
-    Instant, MaterialPart, MaterialProblem, MaterialSources, RevocationLists, TrustMaterial, UnusableMaterial,
+    Instant, MaterialPart, MaterialProblem, MaterialSources, PublicCertificate, PublicSources, RevocationLists,
+    TrustMaterial, UnusableMaterial,
 };
 
 use super::outcome::Outcome;
@@ -45,7 +46,39 @@ pub(super) fn examine(file: &Path, fail_within: Option<Duration>, now: SystemTim
             list.extend(ends_within(&sections, material, within, now));
         }
     }
+    if let Some(config) = &config {
+        list.extend(examine_edges(config, fail_within, now));
+    }
     Outcome { problems: Problems::new(file, text, list), config, material, now }
+}
+
+/// What is wrong with the certificates of edge listeners, or ends too soon.
+fn examine_edges(config: &Config, fail_within: Option<Duration>, now: SystemTime) -> Vec<Problem> {
+    let mut found = Vec::new();
+    for (index, edge) in config.edge.iter().enumerate() {
+        let span = |part| match (part, &edge.private_key) {
+            (MaterialPart::EdgePrivateKey(_), Some(key)) => Some(key.span.clone()),
+            _ => Some(edge.certificate.span.clone()),
+        };
+        let (certificate, findings) = match PublicCertificate::load(&PublicSources::from(edge), index, now) {
+            Ok((certificate, findings)) => (Some(certificate), findings),
+            Err(findings) => (None, findings),
+        };
+        found.extend(findings.into_iter().map(|finding| {
+            let problem = if finding.fatal { Problem::error } else { Problem::warning };
+            problem(span(finding.part), finding.message, finding.remedy)
+        }));
+        if let (Some(PublicCertificate { info, .. }), Some(within)) = (certificate, fail_within) {
+            let thing = format!("the certificate {:?} of edge {:?}", info.title(), edge.name.value);
+            let remedy = "get a new one from its CA";
+            found.extend(ends_too_soon(
+                (span(MaterialPart::EdgeCertificate(index)), thing, info.not_after, remedy),
+                within,
+                now,
+            ));
+        }
+    }
+    found
 }
 
 fn located(sections: &MaterialSections, finding: MaterialProblem) -> Problem {
@@ -67,7 +100,7 @@ fn span_of(sections: &MaterialSections, part: MaterialPart) -> Option<Range<usiz
         MaterialPart::PrivateKey => Some(identity.private_key.as_ref().unwrap_or(&identity.certificate)),
         MaterialPart::Anchor(index) => trust.anchors.get(index),
         MaterialPart::Intermediate(index) => trust.intermediates.get(index),
-        MaterialPart::Crl(_) => None,
+        MaterialPart::Crl(_) | MaterialPart::EdgeCertificate(_) | MaterialPart::EdgePrivateKey(_) => None,
         MaterialPart::IssuerAnchor { issuer, file } => {
             issuers.get(issuer).and_then(|issuer| issuer.jwks_anchors.as_ref()).and_then(|files| files.get(file))
         }
@@ -150,17 +183,21 @@ fn ends_within(
         let remedy = "issue a new one, as \"mantlet ca crl\" does";
         (span, format!("the CRL of {:?}", crl.info.issuer), index.next_update(crl), remedy)
     });
-    own.chain(anchors)
-        .chain(crls)
-        .filter(|(_, _, end, _)| end.duration_since(now).unwrap_or_default() < within)
-        .map(|(span, thing, end, remedy)| {
-            let message = format!(
-                "{thing} ends on {}, {}: expected it to last for {} or longer",
-                Instant(end),
-                span_of_time(now, end),
-                time_span(within.as_secs()),
-            );
-            Problem::error(span, message, remedy)
-        })
-        .collect()
+    own.chain(anchors).chain(crls).filter_map(|ending| ends_too_soon(ending, within, now)).collect()
+}
+
+/// The place of a thing, what it is, when it ends, and what to do then.
+type Ending = (Option<Range<usize>>, String, SystemTime, &'static str);
+
+fn ends_too_soon((span, thing, end, remedy): Ending, within: Duration, now: SystemTime) -> Option<Problem> {
+    if end.duration_since(now).unwrap_or_default() >= within {
+        return None;
+    }
+    let message = format!(
+        "{thing} ends on {}, {}: expected it to last for {} or longer",
+        Instant(end),
+        span_of_time(now, end),
+        time_span(within.as_secs()),
+    );
+    Some(Problem::error(span, message, remedy))
 }

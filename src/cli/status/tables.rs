@@ -3,8 +3,8 @@
 use std::fmt::{self, Write as _};
 
 use crate::admin::{
-    CertificateEntry, CrlEntry, Document, IssuerEntry, ListenerEntry, PeerEntry, RefusalEntry, ReloadEntry,
-    RevocationEntry,
+    CertificateEntry, CrlEntry, Document, IssuerEntry, ListenerEntry, PeerEntry, PublicCertificateEntry, RefusalEntry,
+    ReloadEntry, RevocationEntry, UpstreamEntry,
 };
 use crate::cli::time_span;
 
@@ -18,10 +18,12 @@ pub(super) fn render(document: &Document) -> String {
         Some(head(document)),
         Some(identity(document.identity.as_ref())),
         Some(anchors(&document.anchors)),
+        public_certificates(&document.public_certificates),
         Some(revocation(&document.revocation)),
         issuers(&document.issuers),
         Some(listeners(&document.listeners)),
         rules(&document.listeners),
+        upstreams(&document.upstreams),
         Some(peers(&document.peers, document.connections_total)),
         Some(refusals(&document.refusals)),
         Some(reload(&document.reload)),
@@ -75,6 +77,23 @@ fn anchors(anchors: &[CertificateEntry]) -> String {
     section("TRUST ANCHORS", ["SUBJECT", "SERIAL", "NOT AFTER"], rows, "none")
 }
 
+/// Nothing where there is no edge listener.
+fn public_certificates(public: &[PublicCertificateEntry]) -> Option<String> {
+    let rows = public.iter().map(|PublicCertificateEntry { listener, certificate }| {
+        let end = format!("{} ({})", certificate.not_after, expiry(certificate));
+        [listener.clone(), certificate.subject.clone(), certificate.issuer.clone(), certificate.serial.clone(), end]
+    });
+    let heading = ["LISTENER", "SUBJECT", "ISSUER", "SERIAL", "NOT AFTER"];
+    (!public.is_empty()).then(|| section("PUBLIC CERTIFICATES", heading, rows, "none"))
+}
+
+/// Nothing where there is none.
+fn upstreams(upstreams: &[UpstreamEntry]) -> Option<String> {
+    let rows = upstreams.iter().map(|one| [one.name.clone(), one.target.clone(), one.peers.join(", ")]);
+    let heading = ["NAME", "CONNECTS TO", "PEERS EXPECTED"];
+    (!upstreams.is_empty()).then(|| section("UPSTREAMS", heading, rows, "none"))
+}
+
 fn revocation(revocation: &RevocationEntry) -> String {
     let none = if revocation.checked { "checked, but no CRL is loaded" } else { "not checked" };
     let rows = revocation.crls.iter().map(|crl| {
@@ -122,12 +141,16 @@ fn issuers(issuers: &[IssuerEntry]) -> Option<String> {
 
 fn listeners(listeners: &[ListenerEntry]) -> String {
     let rows = listeners.iter().map(|listener| {
-        let unnamed = if listener.direction == "inbound" { "nobody" } else { "the name connected to" };
+        let unnamed = match listener.direction.as_str() {
+            "inbound" => "nobody",
+            "edge" => "no route",
+            _ => "the name connected to",
+        };
         let peers = if listener.peers.is_empty() { unnamed.to_owned() } else { listener.peers.join(", ") };
         let way = format!("{} {}", listener.direction, listener.protocol);
         [listener.name.clone(), way, listener.address.clone(), listener.target.clone(), peers]
     });
-    section("LISTENERS", ["NAME", "KIND", "LISTENS ON", "TARGET", "PEERS ALLOWED OR EXPECTED"], rows, "none")
+    section("LISTENERS", ["NAME", "KIND", "LISTENS ON", "TARGET", "PEERS ALLOWED OR EXPECTED, OR ROUTES"], rows, "none")
 }
 
 /// Nothing where no listener has any.

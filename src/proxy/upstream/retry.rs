@@ -69,7 +69,7 @@ fn was_closed(error: &HttpError) -> bool {
     match error {
         HttpError::Upstream(error) => matches!(error, Http1Error::Unheard(_)),
         HttpError::Http2(error) => error.is_io(),
-        HttpError::Http1(_) => false,
+        HttpError::Http1(_) | HttpError::TooLarge(_) => false,
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod door;
 pub(crate) mod exchange;
 pub(crate) mod frames;
 pub(crate) mod gate;
+pub(crate) mod gateway;
 pub(crate) mod grpc;
 pub(crate) mod h2_frames;
 pub(crate) mod h2_service;

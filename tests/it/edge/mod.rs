@@ -1,0 +1,10 @@
+//! The edge listener, from the public's side and from the service's.
+
+mod bodies;
+mod cors;
+mod grpc;
+mod headers;
+mod routes;
+mod throttle;
+mod tls;
+mod users;

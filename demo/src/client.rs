@@ -123,10 +123,7 @@ pub(crate) fn tls(pki: &Pki, credentials: Option<&Credentials>) -> anyhow::Resul
 }
 
 /// TLS that trusts the anchors of a PEM file and shows this certificate, or none.
-pub(crate) fn tls_trusting(
-    anchors: &std::path::Path,
-    credentials: Option<&Credentials>,
-) -> anyhow::Result<Arc<ClientConfig>> {
+pub(crate) fn tls_trusting(anchors: &Path, credentials: Option<&Credentials>) -> anyhow::Result<Arc<ClientConfig>> {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in certificates(anchors)? {
         roots.add(certificate)?;

@@ -13,14 +13,6 @@ pub(crate) enum Direction {
     Outbound,
 }
 
-/// Whom a sidecar saw at the other end of a connection.
-#[derive(Debug, Clone)]
-pub(crate) struct PeerSeen {
-    pub(crate) name: String,
-    pub(crate) serial: String,
-    pub(crate) issuer: Option<String>,
-}
-
 /// Why a sidecar turned somebody away.
 #[derive(Debug, Clone)]
 pub(crate) struct Refusal {
@@ -45,21 +37,6 @@ impl Event {
         text_of(value)
     }
 
-    /// Whether this is the access event of a request that passed in this direction.
-    pub(crate) fn is_request(&self, direction: Direction) -> bool {
-        self.text("message").as_deref() == Some("request")
-            && self.text("direction").as_deref() == Some(direction.as_str())
-    }
-
-    /// Who was at the other end, where the event says so.
-    pub(crate) fn peer(&self) -> Option<PeerSeen> {
-        Some(PeerSeen {
-            name: self.text("peer")?,
-            serial: self.text("peer.serial").or_else(|| self.text("serial"))?,
-            issuer: self.text("peer.issuer").or_else(|| self.text("issuer")),
-        })
-    }
-
     /// The refusal of the peer at that address, if this event is one: of a caller, or of an upstream that was called.
     pub(crate) fn refusal_of(&self, peer_address: &str) -> Option<Refusal> {
         let named_by = match self.text("message")?.as_str() {
@@ -68,6 +45,11 @@ impl Event {
             _ => return None,
         };
         (self.text(named_by).as_deref() == Some(peer_address)).then(|| self.refusal()).flatten()
+    }
+
+    /// The refusal of a single request of a peer that was let in, if this event is one.
+    pub(crate) fn refusal_of_request(&self) -> Option<Refusal> {
+        (self.text("message").as_deref() == Some("peer refused")).then(|| self.refusal()).flatten()
     }
 
     fn refusal(&self) -> Option<Refusal> {
@@ -118,14 +100,32 @@ pub(crate) fn refusal_in_status(status: &Value, peer_address: &str) -> Option<Re
     refusals.find(|event| event.text("peer_address").as_deref() == Some(peer_address))?.refusal()
 }
 
-/// Whom the sidecar is connected to through its outbound listener of that name, from `/status`.
-pub(crate) fn upstream_in_status(status: &Value, listener: &str) -> Option<PeerSeen> {
-    let mut connections = status.get("connections")?.as_array()?.iter().map(|value| Event(value.clone()));
-    connections.find_map(|event| {
-        let ours = event.text("listener").as_deref() == Some(listener)
-            && event.text("direction").as_deref() == Some(Direction::Outbound.as_str());
-        ours.then(|| event.peer()).flatten()
-    })
+/// A connection between two sidecars, as one of them lists it in `/status`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Connection {
+    pub(crate) id: String,
+    pub(crate) serial: String,
+    pub(crate) issuer: Option<String>,
+    /// Requests begun on it so far.
+    pub(crate) requests: u64,
+}
+
+/// The connections with the peer of that name in one direction, from `/status`.
+pub(crate) fn connections_with(status: &Value, peer: &str, direction: Direction) -> Vec<Connection> {
+    let listed = status.get("connections").and_then(Value::as_array).into_iter().flatten();
+    let events = listed.map(|value| Event(value.clone()));
+    let wanted = events.filter(|event| {
+        event.text("peer").as_deref() == Some(peer) && event.text("direction").as_deref() == Some(direction.as_str())
+    });
+    let read = wanted.filter_map(|event| {
+        Some(Connection {
+            id: event.text("id")?,
+            serial: event.text("serial")?,
+            issuer: event.text("issuer"),
+            requests: event.text("requests")?.parse().ok()?,
+        })
+    });
+    read.collect()
 }
 
 /// Whether two serial numbers are the same, however they are written.
@@ -169,14 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn the_upstream_is_found_among_the_connections_by_its_listener_and_direction() {
+    fn connections_are_found_by_their_peer_and_direction() {
         let status = serde_json::json!({ "connections": [
-            { "listener": "users", "direction": "outbound", "peer": null },
-            { "listener": "ads", "direction": "inbound", "peer": "spiffe://a/gateway", "serial": "01" },
-            { "listener": "users", "direction": "outbound", "peer": "spiffe://a/users", "serial": "02" },
+            { "id": 1, "direction": "outbound", "peer": "spiffe://a/ads", "serial": "03", "requests": 1 },
+            { "id": 2, "direction": "inbound", "peer": "spiffe://a/users", "serial": "01", "requests": 1 },
+            { "id": 3, "direction": "outbound", "peer": "spiffe://a/users", "serial": "02", "issuer": "CA", "requests": 7 },
         ]});
-        assert_eq!(upstream_in_status(&status, "users").unwrap().serial, "02");
-        assert!(upstream_in_status(&status, "ads").is_none());
+        let found = Connection { id: "3".into(), serial: "02".into(), issuer: Some("CA".into()), requests: 7 };
+        assert_eq!(connections_with(&status, "spiffe://a/users", Direction::Outbound), [found]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod client;
 mod deployment;
 mod events;
 mod flow;
+mod https;
 mod issuer;
 mod mantlet_binary;
 mod market;
@@ -17,16 +18,17 @@ mod report;
 mod services;
 mod sidecar;
 mod store;
+mod up;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::{Parser, Subcommand};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::market::Market;
 use crate::report::{Story, Teller};
+use crate::up::Signals;
 
 /// Lines of each log that are shown when something went wrong.
 const LINES_ON_FAILURE: usize = 8;
@@ -62,12 +64,16 @@ struct StoryArgs {
 /// What runs instead of the story: a part of the market by itself.
 #[derive(Debug, Subcommand)]
 enum Part {
+    /// Start everything, and leave it running until Ctrl-C
+    Up(up::UpArgs),
     /// Run `AdService`
     AdService(services::ads::AdServiceArgs),
     /// Run `UserService`
     UserService(services::ServiceArgs),
     /// Run the token issuer
     Issuer(issuer::IssuerArgs),
+    /// Go through the eight steps of the flow on a flea market that runs already
+    Flow(flow::FlowArgs),
     /// Print a token that must be refused
     #[command(hide = true)]
     Forge(issuer::forge::ForgeArgs),
@@ -80,9 +86,11 @@ enum Part {
 async fn main() -> ExitCode {
     let arguments = CommandLine::parse();
     let outcome = match arguments.part {
+        Some(Part::Up(args)) => up::run(args).await.map(|()| true),
         Some(Part::AdService(args)) => services::ads::run(args).await.map(|()| true),
         Some(Part::UserService(args)) => services::users::run(args).await.map(|()| true),
         Some(Part::Issuer(args)) => issuer::run(args).await.map(|()| true),
+        Some(Part::Flow(args)) => flow::run(args).await,
         Some(Part::Forge(args)) => issuer::forge::run(&args).map(|()| true),
         Some(Part::Deployment(part)) => deployment::run(part).await,
         None => tell_and_clean_up(arguments.story).await,
@@ -129,7 +137,7 @@ impl Told {
     async fn finish(mut self, args: &StoryArgs, teller: &Teller, signals: &mut Signals) -> anyhow::Result<bool> {
         if args.keep {
             self.conclude(args, teller)?;
-            invite(&self.market, teller);
+            up::invite(&self.market, teller);
             signals.next().await;
         }
         self.story.bad_ends = self.market.stop().await;
@@ -155,54 +163,19 @@ impl Told {
     }
 }
 
-/// What tells this program to stop.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn install() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "Ctrl-C",
-        }
-    }
-}
-
 async fn tell(teller: &Teller, mantlet: &Path, folder: &Path) -> anyhow::Result<Told> {
     teller.heading("Setting up");
-    let pki = pki::create(mantlet, folder).await.context("the PKI is not made")?;
-    teller.note(&format!("A closed PKI for spiffe://{}, made with mantlet ca.", pki::TRUST_DOMAIN));
-    let market = Market::start(mantlet, pki, folder).await?;
-    introduce(&market, teller, folder);
-
+    let market = up::start(teller, mantlet, folder).await?;
     let mut story = Story::default();
     story.ended_by = tell_story(&market, teller, &mut story).await.err().map(|error| format!("{error:#}"));
     Ok(Told { market, story })
 }
 
 async fn tell_story(market: &Market, teller: &Teller, story: &mut Story) -> anyhow::Result<()> {
-    teller.heading("The flow: a client looks for ads near Alexanderplatz");
-    flow::tell(market, teller, story).await?;
+    teller.heading(flow::HEADING);
+    flow::tell(&market.view()?, teller, story).await?;
     teller.heading("The attacks");
     attacks::tell(market, teller, story).await
-}
-
-fn introduce(market: &Market, teller: &Teller, folder: &Path) {
-    let Market { ad_service, user_service, .. } = market;
-    teller.note(&format!(
-        "UserService on {}, plain HTTP; its sidecar on {}.",
-        user_service.app.address, user_service.inbound
-    ));
-    teller
-        .note(&format!("AdService on {}, plain HTTP; its sidecar on {}.", ad_service.app.address, ad_service.inbound));
-    teller.note(&format!("The gateway's sidecar takes plain HTTP on {}.", market.gateway_to_ads));
-    teller.note(&format!("Configuration, certificates and logs: {}", folder.display()));
 }
 
 fn show_failure(market: &Market, teller: &Teller, story: &Story) {
@@ -216,33 +189,4 @@ fn show_failure(market: &Market, teller: &Teller, story: &Story) {
             teller.note(&format!("  {line}"));
         }
     }
-}
-
-fn invite(market: &Market, teller: &Teller) {
-    let pki = &market.pki;
-    let (ca, ads) = (pki.anchor.display(), market.ad_service.inbound.port());
-    let (certificate, key) = (pki.gateway.certificate.display(), pki.gateway.private_key.display());
-    let users = market.user_service.inbound.port();
-    let target = flow::TARGET;
-    teller.heading("Try it yourself");
-    for (what, command) in [
-        ("through the gateway's sidecar", format!("curl 'http://{}{target}'", market.gateway_to_ads)),
-        (
-            "AdService directly, as the gateway",
-            format!("curl --cacert {ca} --cert {certificate} --key {key} 'https://localhost:{ads}{target}'"),
-        ),
-        ("without a certificate", format!("curl --cacert {ca} 'https://localhost:{ads}{target}'")),
-        (
-            "UserService, which the gateway may not call",
-            format!(
-                "curl -i --cacert {ca} --cert {certificate} --key {key} 'https://localhost:{users}/users/preview?ids=1'"
-            ),
-        ),
-        ("what AdService's sidecar says", format!("curl http://{}/status", market.ad_service.sidecar.admin())),
-        ("its figures", format!("curl http://{}/metrics", market.ad_service.sidecar.admin())),
-    ] {
-        teller.note(&format!("# {what}"));
-        teller.note(&format!("{command}\n"));
-    }
-    teller.note("Ctrl-C stops everything.");
 }

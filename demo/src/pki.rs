@@ -32,6 +32,14 @@ pub(crate) struct Pki {
     pub(crate) gateway: Credentials,
     pub(crate) ad_service: Credentials,
     pub(crate) user_service: Credentials,
+    /// A service of the house that may read ads, and may not say who a user is.
+    pub(crate) back_office: Credentials,
+    /// The authority of what the public sees, which no sidecar trusts.
+    pub(crate) public_anchor: PathBuf,
+    /// What the gateway shows to the public.
+    pub(crate) public: Credentials,
+    /// What the token issuer shows.
+    pub(crate) issuer: Credentials,
     /// The gateway's name in a certificate of a CA that nobody here trusts.
     pub(crate) foreign: Credentials,
     /// `AdService`'s name in another certificate of that CA.
@@ -58,6 +66,11 @@ pub(crate) async fn create(mantlet: &Path, folder: &Path) -> anyhow::Result<Pki>
     let served_here = ["--dns", "localhost", "--ip", "127.0.0.1"];
     let ad_service = ours.issue("adservice", &issued, &served_here).await?;
     let user_service = ours.issue("userservice", &issued, &served_here).await?;
+    let back_office = ours.issue("backoffice", &issued, &[]).await?;
+
+    let everybodys = Authority::init(mantlet, folder.join("public-ca")).await?;
+    let public = everybodys.issue("public", &issued, &served_here).await?;
+    let issuer = everybodys.issue("issuer", &issued, &served_here).await?;
 
     let stolen = ours.issue("stolen", &issued, &["--spiffe", &gateway_id]).await?;
     ours.revoke(&stolen).await?;
@@ -77,6 +90,10 @@ pub(crate) async fn create(mantlet: &Path, folder: &Path) -> anyhow::Result<Pki>
         gateway,
         ad_service,
         user_service,
+        back_office,
+        public_anchor: everybodys.certificate(),
+        public,
+        issuer,
         foreign,
         foreign_ad_service,
         expired,

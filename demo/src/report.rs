@@ -137,8 +137,8 @@ impl Teller {
         self.heading("Summary");
         let good = |problems: bool| if problems { "NO" } else { "yes" }.to_owned();
         let mut rows = vec![vec![
-            "the flow, AdService and UserService through three sidecars".to_owned(),
-            format!("{} hops verified", story.steps.iter().filter(|step| step.problems.is_empty()).count()),
+            "the flow: client, gateway, AdService, UserService and back".to_owned(),
+            format!("{} steps verified", story.steps.iter().filter(|step| step.problems.is_empty()).count()),
             good(story.steps.iter().any(|step| !step.problems.is_empty())),
         ]];
         rows.extend(story.attacks.iter().map(|attack| {
@@ -149,9 +149,9 @@ impl Teller {
             ]
         }));
         self.table(&["what", "refused because, or seen", "as it should be"], rows);
-        let (hops, attacks) = (story.steps.len(), story.attacks.len());
+        let (steps, attacks) = (story.steps.len(), story.attacks.len());
         let verdict = match story.problems().len() {
-            0 => self.green(&format!("{hops} hops verified, {attacks} attacks in vain.")),
+            0 => self.green(&format!("{steps} steps verified, {attacks} attacks in vain.")),
             problems => self.red(&format!("{problems} things are not as they should be.")),
         };
         self.line(&format!("\n  {verdict}"));

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
-use crate::events::{self, Direction, Event, Refusal};
+use crate::events::{self, Event, Refusal};
 use crate::pki::{Credentials, Pki, spiffe_id};
 use crate::process::{Mark, Process};
 
@@ -28,6 +28,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) admin: SocketAddr,
     pub(crate) inbound: Option<Inbound<'a>>,
     pub(crate) outbound: Option<Outbound<'a>>,
+    pub(crate) edge: Option<Edge<'a>>,
 }
 
 /// The side that takes mutual TLS from others.
@@ -36,8 +37,55 @@ pub(crate) struct Inbound<'a> {
     pub(crate) name: &'a str,
     pub(crate) listen: SocketAddr,
     pub(crate) forward_to: SocketAddr,
-    /// The only service that may call.
-    pub(crate) allow: &'a str,
+    /// The services that may call.
+    pub(crate) allow: &'a [&'a str],
+    /// Which of them may say who the user is.
+    pub(crate) user_from: &'a [&'a str],
+    /// What they may ask for: the first that fits decides.
+    pub(crate) rules: &'a [Rule<'a>],
+}
+
+/// A rule about requests that come in.
+#[derive(Debug)]
+pub(crate) struct Rule<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) from: &'a [&'a str],
+    pub(crate) methods: &'a [&'a str],
+    pub(crate) paths: &'a [&'a str],
+    /// What the token of the user has to say, as an inline table of TOML.
+    pub(crate) claims: Option<&'a str>,
+}
+
+/// The side that the public calls.
+#[derive(Debug)]
+pub(crate) struct Edge<'a> {
+    pub(crate) listen: SocketAddr,
+    pub(crate) credentials: &'a Credentials,
+    /// The `iss` of the tokens, and where their keys are.
+    pub(crate) issuer: &'a str,
+    pub(crate) jwks_url: String,
+    /// Where `AdService`'s sidecar is.
+    pub(crate) ads: SocketAddr,
+    pub(crate) routes: &'a [Route<'a>],
+}
+
+/// A route of the public to `AdService`.
+#[derive(Debug)]
+pub(crate) struct Route<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) methods: &'a [&'a str],
+    pub(crate) paths: &'a [&'a str],
+    pub(crate) access: Access<'a>,
+}
+
+/// Who may take a route.
+#[derive(Debug)]
+pub(crate) enum Access<'a> {
+    Anybody,
+    /// Everybody who is signed in.
+    Users,
+    /// Users whose tokens say this, as an inline table of TOML.
+    Claiming(&'a str),
 }
 
 /// The side that takes plain text from the service.
@@ -85,25 +133,12 @@ impl Plan<'_> {
             anchor = quoted(&pki.anchor),
             crl = quoted(&pki.crl),
         );
-        if let Some(Inbound { name, listen, forward_to, allow }) = &self.inbound {
-            let allow = spiffe_id(allow);
-            write!(
-                toml,
-                "\n# From other sidecars, over mutual TLS, to the service beside this one.\n\
-                 [[inbound]]\nname = {name:?}\nlisten = \"{listen}\"\nforward_to = \"{forward_to}\"\nprotocol = \"http\"\n\
-                 client_auth = \"required\"\nallow = [{allow:?}]\n"
-            )
-            .ok();
-        }
-        if let Some(Outbound { name, listen, connect_to, expect }) = &self.outbound {
-            let expect = spiffe_id(expect);
-            write!(
-                toml,
-                "\n# From the service beside this one, in plain text, to another sidecar.\n\
-                 [[outbound]]\nname = {name:?}\nlisten = \"{listen}\"\nconnect_to = \"{connect_to}\"\nprotocol = \"http\"\n\
-                 expect = [{expect:?}]\n"
-            )
-            .ok();
+        for part in [
+            self.inbound.as_ref().map(Inbound::to_toml),
+            self.outbound.as_ref().map(Outbound::to_toml),
+            self.edge.as_ref().map(|edge| edge.to_toml(pki)),
+        ] {
+            toml.push_str(&part.unwrap_or_default());
         }
         write!(
             toml,
@@ -128,6 +163,80 @@ impl Plan<'_> {
     }
 }
 
+impl Inbound<'_> {
+    fn to_toml(&self) -> String {
+        let Self { name, listen, forward_to, allow, user_from, rules } = self;
+        let (allow, user_from) = (identities(allow), identities(user_from));
+        let mut toml = format!(
+            "\n# From other sidecars, over mutual TLS, to the service beside this one.\n\
+             [[inbound]]\nname = {name:?}\nlisten = \"{listen}\"\nforward_to = \"{forward_to}\"\nprotocol = \"http\"\n\
+             client_auth = \"required\"\nallow = {allow:?}\nuser_from = {user_from:?}\n"
+        );
+        for Rule { name, from, methods, paths, claims } in *rules {
+            let from = identities(from);
+            write!(
+                toml,
+                "\n[[inbound.rule]]\nname = {name:?}\nfrom = {from:?}\nmethods = {methods:?}\npaths = {paths:?}\n"
+            )
+            .ok();
+            if let Some(claims) = claims {
+                writeln!(toml, "claims = {claims}").ok();
+            }
+        }
+        toml
+    }
+}
+
+impl Outbound<'_> {
+    fn to_toml(&self) -> String {
+        let Self { name, listen, connect_to, expect } = self;
+        let expect = identities(&[expect]);
+        format!(
+            "\n# From the service beside this one, in plain text, to another sidecar.\n\
+             [[outbound]]\nname = {name:?}\nlisten = \"{listen}\"\nconnect_to = \"{connect_to}\"\nprotocol = \"http\"\n\
+             expect = {expect:?}\n"
+        )
+    }
+}
+
+impl Edge<'_> {
+    fn to_toml(&self, pki: &Pki) -> String {
+        let Self { listen, credentials, issuer, jwks_url, ads, routes } = self;
+        let expect = identities(&["adservice"]);
+        let mut toml = format!(
+            "\n# Who issues the tokens of users.\n\
+             [[issuer]]\nname = \"market\"\nissuer = {issuer:?}\naudiences = [\"flea-market\"]\nalgorithms = [\"RS256\"]\n\
+             jwks_url = {jwks_url:?}\njwks_anchors = [{anchor}]\n\
+             \n[[upstream]]\nname = \"ads\"\nconnect_to = \"{ads}\"\nexpect = {expect:?}\n\
+             \n# From the public, with tokens, to other sidecars. No HSTS: browsers would keep it for all of localhost.\n\
+             [[edge]]\nname = \"public\"\nlisten = \"{listen}\"\ncertificate = {certificate}\nprivate_key = {private_key}\n\
+             rate_per_user = \"20/s burst 60\"\n",
+            anchor = quoted(&pki.public_anchor),
+            certificate = quoted(&credentials.certificate),
+            private_key = quoted(&credentials.private_key),
+        );
+        for Route { name, methods, paths, access } in *routes {
+            write!(
+                toml,
+                "\n[[edge.route]]\nname = {name:?}\nmethods = {methods:?}\npaths = {paths:?}\nupstream = \"ads\"\n"
+            )
+            .ok();
+            match access {
+                Access::Anybody => toml.push_str("public = true\n"),
+                Access::Users => (),
+                Access::Claiming(claims) => {
+                    writeln!(toml, "claims = {claims}").ok();
+                }
+            }
+        }
+        toml
+    }
+}
+
+fn identities(services: &[&str]) -> Vec<String> {
+    services.iter().map(|service| spiffe_id(service)).collect()
+}
+
 impl Sidecar {
     pub(crate) fn admin(&self) -> SocketAddr {
         self.admin
@@ -140,14 +249,6 @@ impl Sidecar {
             bail!("mantlet status: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         serde_json::from_slice(&output.stdout).context("mantlet status --json printed no JSON")
-    }
-
-    /// The first access event after `from` of a request that passed in this direction.
-    pub(crate) async fn request_event(&self, from: Mark, direction: Direction) -> anyhow::Result<Event> {
-        self.process
-            .wait_for(from, EVENT_DEADLINE, |line| Event::parse(line).filter(|event| event.is_request(direction)))
-            .await
-            .with_context(|| format!("the log of {} has no access event of the request", self.process.name()))
     }
 
     /// Why the peer at that address was turned away after `from`: from the log, else from the status.

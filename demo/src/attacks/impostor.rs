@@ -63,6 +63,7 @@ async fn misled(market: &Market, claim: Claim<'_>) -> anyhow::Result<Attack> {
         admin,
         inbound: None,
         outbound: Some(Outbound { name: "ads", listen: outbound, connect_to: address, expect: "adservice" }),
+        edge: None,
     };
     let mut sidecar = market.start_sidecar(plan).await?;
     let mark = sidecar.process.mark();

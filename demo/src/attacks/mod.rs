@@ -2,6 +2,7 @@
 //! says, and whether the service noticed anything.
 
 mod impostor;
+mod outside;
 mod spoof;
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::client::{self, Exchange, Get};
 use crate::events::Refusal;
-use crate::flow;
+use crate::flow::{self, View};
 use crate::market::{App, Guarded, Market};
 use crate::pki::{Credentials, Pki};
 use crate::process::Mark;
@@ -27,7 +28,7 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 pub(crate) async fn tell(market: &Market, teller: &Teller, story: &mut Story) -> anyhow::Result<()> {
     control(market).await?;
     teller.note("The attacker's client works: with the gateway's own certificate AdService answers it.");
-    let mut attacks = Vec::new();
+    let mut attacks = outside::all(&market.view()?).await?;
     for Claim { name, tried, credentials, reason } in claims(&market.pki) {
         attacks.push(handshake(market, name, tried, credentials, reason).await?);
     }
@@ -36,11 +37,21 @@ pub(crate) async fn tell(market: &Market, teller: &Teller, story: &mut Story) ->
     attacks.extend(impostor::all(market).await?);
     attacks.push(plain_text(market).await?);
     attacks.push(around_the_sidecar(market).await);
+    tell_of(attacks, teller, story);
+    Ok(())
+}
+
+/// Runs the attacks that need no more than the gateway's address, and adds them to the story.
+pub(crate) async fn tell_from_outside(view: &View<'_>, teller: &Teller, story: &mut Story) -> anyhow::Result<()> {
+    tell_of(outside::all(view).await?, teller, story);
+    Ok(())
+}
+
+fn tell_of(attacks: Vec<Attack>, teller: &Teller, story: &mut Story) {
     for (index, attack) in attacks.iter().enumerate() {
         teller.attack(index + 1, attack);
     }
     story.attacks = attacks;
-    Ok(())
 }
 
 /// A certificate that must not be enough, and why it is not.

@@ -1,16 +1,19 @@
 //! Tokens that a verifier must not take, for the attacks and for tests: each is as good as it can be but for one thing.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use clap::ValueEnum as _;
 use rcgen::SigningKey as _;
 use serde_json::{Value, json};
 
 use super::keys::{self, Key, Keys};
 use super::{Account, TokenArgs, token};
+use crate::https::Token;
 
 const LIFE: Duration = Duration::from_secs(600);
 
@@ -52,82 +55,114 @@ pub(crate) enum Fault {
     Unsigned,
     /// It is signed with the issuer's public key as the secret of HS256
     PublicKeyAsSecret,
-    /// Its claims were changed after it was signed
+    /// It was changed after it was signed
     Tampered,
+}
+
+impl Fault {
+    /// Every one with which a token must be refused.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        Self::value_variants().iter().copied().filter(|fault| *fault != Self::None)
+    }
+
+    /// What it means, in half a sentence about the token.
+    pub(crate) fn meaning(self) -> String {
+        let value = self.to_possible_value();
+        let help = value.and_then(|value| value.get_help().map(ToString::to_string)).unwrap_or_default();
+        help.replacen("It ", "it ", 1)
+    }
+
+    /// Whether the token is signed with the issuer's own key, or made from it.
+    fn takes_the_issuers_key(self) -> bool {
+        matches!(self, Self::Expired | Self::NotYet | Self::OtherAudience | Self::OtherIssuer | Self::PublicKeyAsSecret)
+    }
 }
 
 /// Prints a forged token.
 pub(crate) fn run(args: &ForgeArgs) -> anyhow::Result<()> {
-    println!("{}", forge(&args.tokens, &args.user, args.fault)?);
+    let account = Account::of(&args.user).with_context(|| format!("there is no user {}", args.user))?;
+    let now = SystemTime::now();
+    let keys = Keys::read(&args.tokens.keys)?;
+    let honest = token::signed(keys.signing(now)?, &token::claims(&args.tokens, account, now, LIFE))?;
+    let forger = Forger::new(Token::parse(&honest)?, Some(&args.tokens.keys))?;
+    println!("{}", forger.forge(args.fault)?.context("the issuer's keys are wanted")?);
     Ok(())
 }
 
-/// A token for the user with that subject, which is wrong in one way.
-pub(crate) fn forge(args: &TokenArgs, user: &str, fault: Fault) -> anyhow::Result<String> {
-    let account = Account::of(user).with_context(|| format!("there is no user {user}"))?;
-    let keys = Keys::read(&args.keys)?;
-    let now = SystemTime::now();
-    let forger = Forger { key: keys.signing(now)?, claims: token::claims(args, account, now, LIFE) };
-    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    match fault {
-        Fault::None => forger.claiming(json!({})),
-        Fault::Expired => forger.claiming(json!({ "iat": seconds - 3900, "exp": seconds - 300 })),
-        Fault::NotYet => forger.claiming(json!({ "iat": seconds + 3600, "nbf": seconds + 3600, "exp": seconds + 7200 })),
-        Fault::OtherAudience => forger.claiming(json!({ "aud": "another-market" })),
-        Fault::OtherIssuer => forger.claiming(json!({ "iss": "https://issuer.example.net" })),
-        Fault::OtherKey => forger.with_own_key(|_| json!({ "kid": forger.key.kid })),
-        Fault::UnknownKey => forger.with_own_key(|own| json!({ "kid": own.kid })),
-        Fault::KeyInHeader => forger.with_own_key(|own| json!({ "kid": own.kid, "jwk": own.jwk() })),
-        Fault::KeyAddressInHeader => forger.with_own_key(
-            |own| json!({ "kid": own.kid, "jku": "https://127.0.0.1:9/jwks.json", "x5u": "https://127.0.0.1:9/key.pem" }),
-        ),
-        Fault::Unsigned => {
-            token::with_header(&json!({ "alg": "none", "typ": "JWT" }), &forger.claims, |_| Ok(Vec::new()))
-        }
-        Fault::PublicKeyAsSecret => {
-            let secret = hmac::Key::new(hmac::HMAC_SHA256, forger.key.pair.public_key_pem().as_bytes());
-            let header = json!({ "alg": "HS256", "typ": "JWT", "kid": forger.key.kid });
-            token::with_header(&header, &forger.claims, |input| Ok(hmac::sign(&secret, input).as_ref().to_vec()))
-        }
-        Fault::Tampered => {
-            let honest = forger.claiming(json!({}))?;
-            let mut parts = honest.split('.');
-            let (Some(header), Some(_), Some(signature)) = (parts.next(), parts.next(), parts.next()) else {
-                anyhow::bail!("a token has three parts");
-            };
-            let claims = URL_SAFE_NO_PAD.encode(forger.with(json!({ "role": "admin", "sub": "hugo" })).to_string());
-            Ok(format!("{header}.{claims}.{signature}"))
-        }
+/// One who has a good token, and perhaps more.
+#[derive(Debug)]
+pub(crate) struct Forger {
+    honest: Token,
+    /// The key that the issuer signs with.
+    key: Option<Key>,
+}
+
+impl Forger {
+    /// A forger with a good token of the issuer, and with its keys where their folder is given.
+    pub(crate) fn new(honest: Token, keys: Option<&Path>) -> anyhow::Result<Self> {
+        let key = keys.map(|folder| Keys::read(folder)?.into_signing(SystemTime::now())).transpose()?;
+        Ok(Self { honest, key })
     }
-}
 
-/// One who has the issuer's key, or makes do without.
-struct Forger<'a> {
-    key: &'a Key,
-    claims: Value,
-}
-
-impl Forger<'_> {
-    fn with(&self, changes: Value) -> Value {
-        let mut claims = self.claims.clone();
-        if let (Some(claims), Value::Object(changes)) = (claims.as_object_mut(), changes) {
-            claims.extend(changes);
+    /// A token that is wrong in one way; `None` where that takes the issuer's key, and the forger has none.
+    pub(crate) fn forge(&self, fault: Fault) -> anyhow::Result<Option<String>> {
+        if fault.takes_the_issuers_key() && self.key.is_none() {
+            return Ok(None);
         }
-        claims
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let kid = &self.honest.header["kid"];
+        let claims = &self.honest.claims;
+        Ok(Some(match fault {
+            Fault::None => self.honest.text.clone(),
+            Fault::Expired => self.claiming(json!({ "iat": now - 3900, "exp": now - 300 }))?,
+            Fault::NotYet => self.claiming(json!({ "iat": now + 3600, "nbf": now + 3600, "exp": now + 7200 }))?,
+            Fault::OtherAudience => self.claiming(json!({ "aud": "another-market" }))?,
+            Fault::OtherIssuer => self.claiming(json!({ "iss": "https://issuer.example.net" }))?,
+            Fault::OtherKey => self.with_own_key(|_| json!({ "kid": kid }))?,
+            Fault::UnknownKey => self.with_own_key(|own| json!({ "kid": own.kid }))?,
+            Fault::KeyInHeader => self.with_own_key(|own| json!({ "kid": own.kid, "jwk": own.jwk() }))?,
+            Fault::KeyAddressInHeader => {
+                let address = "https://127.0.0.1:9/jwks.json";
+                self.with_own_key(|own| json!({ "kid": own.kid, "jku": address, "x5u": address }))?
+            }
+            Fault::Unsigned => token::with_header(&json!({ "alg": "none", "typ": "JWT" }), claims, |_| Ok(Vec::new()))?,
+            Fault::PublicKeyAsSecret => {
+                let secret = self.key()?.pair.public_key_pem();
+                let secret = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+                let header = json!({ "alg": "HS256", "typ": "JWT", "kid": kid });
+                token::with_header(&header, claims, |input| Ok(hmac::sign(&secret, input).as_ref().to_vec()))?
+            }
+            Fault::Tampered => {
+                let changed = changed(claims, json!({ "role": "admin", "sub": "hugo" }));
+                let mut parts: Vec<String> = self.honest.text.split('.').map(ToOwned::to_owned).collect();
+                *parts.get_mut(1).context("a token has three parts")? = URL_SAFE_NO_PAD.encode(changed.to_string());
+                parts.join(".")
+            }
+        }))
+    }
+
+    fn key(&self) -> anyhow::Result<&Key> {
+        self.key.as_ref().context("the issuer's keys are wanted")
     }
 
     /// With the issuer's own signature.
     fn claiming(&self, changes: Value) -> anyhow::Result<String> {
-        token::signed(self.key, &self.with(changes))
+        token::signed(self.key()?, &changed(&self.honest.claims, changes))
     }
 
     /// With the signature of a key that the issuer does not know.
     fn with_own_key(&self, header: impl FnOnce(&Key) -> Value) -> anyhow::Result<String> {
         let own = Key::unpublished(keys::generate()?)?;
-        let mut fields = json!({ "alg": "RS256", "typ": "JWT" });
-        if let (Some(fields), Value::Object(more)) = (fields.as_object_mut(), header(&own)) {
-            fields.extend(more);
-        }
-        token::with_header(&fields, &self.claims, |input| Ok(own.pair.sign(input)?))
+        let header = changed(&json!({ "alg": "RS256", "typ": "JWT" }), header(&own));
+        token::with_header(&header, &self.honest.claims, |input| Ok(own.pair.sign(input)?))
     }
+}
+
+/// An object with some of its members changed, and others added.
+fn changed(object: &Value, changes: Value) -> Value {
+    let mut object = object.clone();
+    if let (Some(members), Value::Object(changes)) = (object.as_object_mut(), changes) {
+        members.extend(changes);
+    }
+    object
 }

@@ -103,6 +103,13 @@ impl Keys {
         signing.with_context(|| format!("no key in {} signs yet", self.folder.display()))
     }
 
+    /// The key that signs, by itself.
+    pub(super) fn into_signing(mut self, now: SystemTime) -> anyhow::Result<Key> {
+        let kid = self.signing(now)?.kid.clone();
+        let place = self.keys.iter().position(|key| key.kid == kid).context("it is there")?;
+        Ok(self.keys.swap_remove(place))
+    }
+
     /// All keys as a JWK Set (RFC 7517).
     pub(super) fn jwks(&self) -> Value {
         json!({ "keys": self.keys.iter().map(Key::jwk).collect::<Vec<_>>() })

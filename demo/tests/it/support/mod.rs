@@ -1,5 +1,8 @@
 //! A service of the flea market as a process of its own.
 
+pub(crate) mod browser;
+pub(crate) mod market;
+
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
@@ -25,8 +28,9 @@ impl Service {
     /// Starts the program on a free port, and waits for the first line of its log, which says where it listens.
     pub(crate) fn spawn(subcommand: &str, arguments: &[&str]) -> (Self, Value) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_flea-market"))
-            .args([subcommand, "--listen", "127.0.0.1:0"])
+            .arg(subcommand)
             .args(arguments)
+            .env("LISTEN", "127.0.0.1:0")
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

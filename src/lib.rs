@@ -2,6 +2,9 @@
 
 pub mod admin;
 pub mod app;
+#[cfg(feature = "authority")]
+pub mod authority;
+#[cfg(feature = "authority")]
 pub mod ca;
 pub mod cli;
 pub mod config;

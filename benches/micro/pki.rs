@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use mantlet::ca::{
-    Authority, CredentialUsage, DnsName, InitOptions, IssueRequest, KeyAlgorithm, ServiceName, Tier, Timestamp,
+    Authority, CredentialUsage, DnsName, InitOptions, IssueRequest, IssuerId, KeyAlgorithm, ServiceName, Timestamp,
 };
 use mantlet::config::{CrlSource, Revocation};
 use mantlet::identity::PeerPattern;
@@ -20,6 +20,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
 use time::OffsetDateTime;
+use tokio::runtime::{Builder, Runtime};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -27,6 +28,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 pub(crate) struct Pki {
     folder: TempDir,
     authority: Authority,
+    runtime: Runtime,
 }
 
 /// A certificate and its key, in files and in memory.
@@ -48,8 +50,10 @@ impl Pki {
             intermediate: false,
             algorithm: KeyAlgorithm::P256,
         };
-        let authority = Authority::init(folder.path(), &options, Timestamp::now()).expect("an authority");
-        Self { folder, authority }
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let made = Authority::init(folder.path(), &options, Timestamp::now());
+        let authority = runtime.block_on(made).expect("an authority");
+        Self { folder, authority, runtime }
     }
 
     /// A certificate for `spiffe://fleamarket.internal/NAME` and the DNS name NAME, good for both usages.
@@ -63,7 +67,8 @@ impl Pki {
             usage: CredentialUsage::Both,
             algorithm: KeyAlgorithm::P256,
         };
-        let credential = self.authority.issue(&request, Timestamp::now()).expect("issued");
+        let credential =
+            self.runtime.block_on(self.authority.issue(&request, "bench", Timestamp::now())).expect("issued");
         let (certificate_file, key_file) = credential.write_to(self.folder.path()).expect("written");
         Issued {
             certificate_file,
@@ -78,7 +83,7 @@ impl Pki {
     /// A CRL of any length. It is signed here because the authority lists only what it issued.
     pub(crate) fn sign_crl<'a>(&self, serials: impl Iterator<Item = &'a SerialNumber>) -> CertificateRevocationList {
         let read = |path: &Path| fs::read_to_string(path).expect("a file of the authority");
-        let key = KeyPair::from_pem(&read(&self.authority.key_file(Tier::Root))).expect("the root's key");
+        let key = KeyPair::from_pem(&read(&self.authority.key_file(IssuerId::ROOT))).expect("the root's key");
         let issuer = Issuer::from_ca_cert_pem(&read(&self.authority.anchors_file()), key).expect("the root");
         let this_update = OffsetDateTime::now_utc() - Duration::from_secs(60);
         let revoked = serials.map(|serial| RevokedCertParams {

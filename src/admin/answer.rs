@@ -27,13 +27,13 @@ const PATHS: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/status"];
 /// loopback address, therefore, the host is an IP address or `localhost`. Where the operator opened the listener to others
 /// by `unsafe_listen`, these know it by any name; a browser does not reach a Unix socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum HostRule {
+pub(crate) enum HostRule {
     AddressOrLocalhost,
     Any,
 }
 
 impl HostRule {
-    pub(super) fn of_listener(address: &Address) -> Self {
+    pub(crate) fn of_listener(address: &Address) -> Self {
         match address {
             Address::Tcp(_) if address.is_loopback() => Self::AddressOrLocalhost,
             _ => Self::Any,
@@ -56,18 +56,29 @@ fn is_address_or_localhost(host: &str) -> bool {
     bare.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost")
 }
 
-/// Answers a request.
-pub(super) fn answer(state: &AdminState, hosts: HostRule, request: &Request<impl Sized>) -> Response<Full<Bytes>> {
+/// An answer of an admin listener.
+pub(crate) type AdminAnswer = Response<Full<Bytes>>;
+
+/// The refusal of what no admin listener answers, whatever the path.
+pub(crate) fn refuse(hosts: HostRule, request: &Request<impl Sized>) -> Option<AdminAnswer> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered here");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
+        return Some(response);
     }
     if !hosts.admits(request) {
-        return problem(
+        return Some(problem(
             StatusCode::MISDIRECTED_REQUEST,
             "the request's Host is neither an IP address nor \"localhost\"; ask for the address that [admin] listens on",
-        );
+        ));
+    }
+    None
+}
+
+/// Answers a request.
+pub(super) fn answer(state: &AdminState, hosts: HostRule, request: &Request<impl Sized>) -> AdminAnswer {
+    if let Some(refusal) = refuse(hosts, request) {
+        return refusal;
     }
     match request.uri().path() {
         "/healthz" => respond(StatusCode::OK, TEXT, "ok\n"),
@@ -106,7 +117,7 @@ fn pretty(document: &impl serde::Serialize) -> String {
 }
 
 /// A problem as RFC 9457 has it.
-fn problem(status: StatusCode, detail: &str) -> Response<Full<Bytes>> {
+pub(crate) fn problem(status: StatusCode, detail: &str) -> Response<Full<Bytes>> {
     let title = status.canonical_reason().unwrap_or("error");
     let mut body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
     if status == StatusCode::NOT_FOUND {
@@ -115,7 +126,7 @@ fn problem(status: StatusCode, detail: &str) -> Response<Full<Bytes>> {
     respond(status, PROBLEM, format!("{body}\n"))
 }
 
-fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+pub(crate) fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();

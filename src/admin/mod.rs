@@ -33,6 +33,11 @@ pub use document::{
 pub use readiness::Readiness;
 pub use reload::{ReloadError, ReloadRecord, ReloadStatus};
 pub use server::serve;
+#[cfg(feature = "authority")]
+pub(crate) use {
+    answer::{AdminAnswer, HostRule, problem, refuse, respond},
+    server::serve_with,
+};
 
 /// The version of this build.
 const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -19,7 +19,7 @@ use tracing::debug;
 use crate::net::{Listener, Stream};
 
 use super::AdminState;
-use super::answer::{HostRule, answer};
+use super::answer::{AdminAnswer, HostRule, answer};
 
 /// Connections served at a time. Further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 64;
@@ -35,14 +35,30 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 /// Where the listening socket cannot be registered with the runtime.
 pub async fn serve(listener: Listener, state: Arc<AdminState>, stop: CancellationToken) -> io::Result<()> {
-    let limit = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let hosts = HostRule::of_listener(listener.address());
+    let answer = move |request| {
+        let state = Arc::clone(&state);
+        async move { answer(&state, hosts, &request) }
+    };
+    serve_with(listener, stop, answer).await
+}
+
+/// The same with answers of another kind of process.
+///
+/// # Errors
+/// As [`serve`].
+pub(crate) async fn serve_with<F, A>(listener: Listener, stop: CancellationToken, answer: F) -> io::Result<()>
+where
+    F: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
+    A: Future<Output = AdminAnswer> + Send + 'static,
+{
+    let limit = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let tasks = TaskTracker::new();
     let accept = listener.accept_here(&limit, |stream, place| {
-        let (state, stop) = (Arc::clone(&state), stop.clone());
+        let (answer, stop) = (answer.clone(), stop.clone());
         tasks.spawn(async move {
             let _place = place;
-            serve_connection(stream, &state, hosts, &stop).await;
+            serve_connection(stream, answer, &stop).await;
         });
     });
     if let Some(Err(error)) = stop.run_until_cancelled(accept).await {
@@ -53,9 +69,15 @@ pub async fn serve(listener: Listener, state: Arc<AdminState>, stop: Cancellatio
     Ok(())
 }
 
-async fn serve_connection(stream: Stream, state: &AdminState, hosts: HostRule, stop: &CancellationToken) {
-    let service =
-        service_fn(|request: Request<Incoming>| async move { Ok::<_, Infallible>(answer(state, hosts, &request)) });
+async fn serve_connection<F, A>(stream: Stream, answer: F, stop: &CancellationToken)
+where
+    F: Fn(Request<Incoming>) -> A,
+    A: Future<Output = AdminAnswer>,
+{
+    let service = service_fn(|request| {
+        let answer = answer(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)

@@ -1,6 +1,5 @@
 //! Signing CRLs (RFC 5280 section 5).
 
-use std::path::Path;
 use std::time::Duration;
 
 use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams};
@@ -11,11 +10,14 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer as _};
 use crate::x509::SerialNumber;
 
 use super::authority::Authority;
-use super::signer::{Signer, read_bounded};
-use super::{Audience, CaError, CrlRecord, Revocation, Tier, Timestamp, write_durably};
+use super::issuers::{Issuers, pem_of};
+use super::signer::Signer;
+use super::store::{self, Change, Entry};
+use super::{CaError, CrlRecord, IssuerId, Revocation, StoredCrl, Tier, Timestamp};
 
-const ROOT_CRL: &str = "root.crl";
 const MAX_NEXT_UPDATE: Duration = Duration::from_secs(3650 * 86_400);
+/// The label of a CRL in PEM (RFC 7468 section 6).
+const LABEL: &str = "X509 CRL";
 
 /// How long CRLs are to serve.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +44,10 @@ pub struct CrlSummary {
 pub struct CrlBundle {
     /// All of them in one PEM text.
     pub pem: String,
-    /// The key that issues first, then the root where that is another.
+    /// That of the key that issues first, then its root's where that is another, then those of other generations.
     pub lists: Vec<CrlSummary>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
 }
 
 impl Default for CrlOptions {
@@ -55,105 +59,199 @@ impl Default for CrlOptions {
 impl Authority {
     /// Signs a CRL of each issuer, each with the next number, which is on the disk before this returns.
     ///
-    /// Where the root key is kept elsewhere, the root's last CRL serves on.
+    /// Where a root key is kept elsewhere, the root's last CRL serves on.
     ///
     /// # Errors
     /// [`CaError::RootCrlOutdated`] where that last CRL lacks a revocation: better no CRL than one that hides it.
-    pub fn sign_crls(&mut self, options: &CrlOptions, now: Timestamp) -> Result<CrlBundle, CaError> {
+    pub async fn sign_crls(&self, options: &CrlOptions, actor: &str, now: Timestamp) -> Result<CrlBundle, CaError> {
         options.check()?;
-        if !self.has_intermediate() {
-            let signer = self.signer(Tier::Root, "signing a CRL")?;
-            let (pem, summary) = self.sign(&signer, options.next_update, now)?;
-            return Ok(CrlBundle { pem, lists: vec![summary] });
+        let issuers = self.issuers().await?;
+        let mut change = self.store().begin().await?;
+        let mut bundle = CrlBundle { pem: String::new(), lists: Vec::new(), warnings: Vec::new() };
+        for (id, _) in issuers.live() {
+            let own = id == issuers.issuing_of(id.generation);
+            let (crl, newly_signed) = match self.signer(&issuers, id, "signing a CRL") {
+                Err(CaError::KeyMissing { .. }) if !own => {
+                    let kept = self.kept_crl(&mut change, id).await?;
+                    if kept.record.next_update <= now {
+                        let (end, key) = (kept.record.next_update, self.key_file(id));
+                        bundle.warnings.push(format!(
+                            "the {id}'s CRL expired at {end}; bring the {id} key back to {} and run this again",
+                            key.display()
+                        ));
+                    }
+                    (kept, false)
+                }
+                signer => (sign(&mut change, &*signer?, options.life_of(id, own), actor, now).await?, true),
+            };
+            bundle.pem += &pem_of(LABEL, &crl.der);
+            bundle.lists.push(CrlSummary { record: crl.record, entries: crl.entries, newly_signed });
         }
-        let signer = self.signer(Tier::Intermediate, "signing a CRL")?;
-        let root = match self.sign_root_crl(options, now) {
-            Err(CaError::KeyMissing { .. }) => self.kept_root_crl(now)?,
-            outcome => outcome?,
-        };
-        let own = self.sign(&signer, options.next_update, now)?;
-        Ok(CrlBundle { pem: own.0 + &root.0, lists: vec![own.1, root.1] })
+        change.commit().await?;
+        Ok(bundle)
     }
 
-    /// Signs the root's CRL and keeps a copy for the time that the root key is elsewhere.
-    pub(super) fn sign_root_crl(
-        &mut self,
+    /// Signs the CRLs that are due: of issuers that have none, whose last one lacks a revocation, or has served half its time.
+    /// Keys that are kept elsewhere are passed over.
+    pub async fn sign_due_crls(
+        &self,
         options: &CrlOptions,
+        actor: &str,
         now: Timestamp,
-    ) -> Result<(String, CrlSummary), CaError> {
-        let signer = self.signer(Tier::Root, "signing the root's CRL")?;
-        let life = options.root_next_update.max(options.next_update);
-        let (pem, summary) = self.sign(&signer, life, now)?;
-        write_durably(&self.state_file(ROOT_CRL), pem.as_bytes(), Audience::Anyone)?;
-        Ok((pem, summary))
-    }
-
-    fn sign(&mut self, signer: &Signer, life: Duration, now: Timestamp) -> Result<(String, CrlSummary), CaError> {
-        let last = self.store().last_crl(signer.tier);
-        let record = CrlRecord {
-            issuer: signer.tier,
-            number: last.map_or(1, |last| last.number + 1),
-            this_update: now,
-            next_update: now.saturating_add(life),
-        };
-        let entries = self.revoked_by(signer.tier, last.map(|last| last.this_update));
-        let revoked_certs: Vec<_> = entries
-            .iter()
-            .map(|(serial, revocation)| RevokedCertParams {
-                serial_number: rcgen::SerialNumber::from_slice(serial.as_der_content()),
-                revocation_time: revocation.at.to_date_time(),
-                reason_code: Some(revocation.reason.to_crl_code()),
-                invalidity_date: None,
-            })
-            .collect();
-        let params = CertificateRevocationListParams {
-            this_update: record.this_update.backdated().to_date_time(),
-            next_update: record.next_update.to_date_time(),
-            crl_number: rcgen::SerialNumber::from(record.number),
-            issuing_distribution_point: None,
-            revoked_certs,
-            key_identifier_method: KeyIdMethod::PreSpecified(signer.key_identifier.clone()),
-        };
-        let crl = params.signed_by(&signer.issuer).map_err(CaError::making("CRL"))?;
-        let pem = crl.pem().map_err(CaError::making("CRL"))?;
-        self.store_mut().record_crl(record)?;
-        Ok((pem, CrlSummary { record, entries: entries.len(), newly_signed: true }))
-    }
-
-    /// What an issuer's CRL must list. An expired certificate leaves it once it was on a CRL signed after its end (RFC 5280
-    /// section 3.3), of which the last one's date decides.
-    fn revoked_by(&self, issuer: Tier, last_update: Option<Timestamp>) -> Vec<(SerialNumber, Revocation)> {
-        let store = self.store();
-        let of_issuer = store.issued().iter().filter(|issued| issued.issuer == issuer);
-        of_issuer
-            .filter_map(|issued| store.revocation(&issued.serial).map(|revocation| (issued, revocation)))
-            .filter(|(issued, revocation)| {
-                last_update.is_none_or(|last| last <= issued.not_after || last <= revocation.at)
-            })
-            .map(|(issued, revocation)| (issued.serial.clone(), revocation))
-            .collect()
-    }
-
-    fn kept_root_crl(&mut self, now: Timestamp) -> Result<(String, CrlSummary), CaError> {
-        let path = self.state_file(ROOT_CRL);
-        let pem = String::from_utf8(read_bounded(&path)?).map_err(|_| CaError::unusable(&path, "not PEM"))?;
-        let (kept, listed) = parse_crl(&path, &pem)?;
-        let unlisted = self.revoked_by(Tier::Root, None).into_iter().find(|(serial, _)| !listed.contains(serial));
-        if let Some((serial, _)) = unlisted {
-            return Err(CaError::RootCrlOutdated { path, serial, key: self.key_file(Tier::Root) });
+    ) -> Result<Vec<CrlSummary>, CaError> {
+        options.check()?;
+        let issuers = self.issuers().await?;
+        let mut change = self.store().begin().await?;
+        let mut lists = Vec::new();
+        for (id, _) in issuers.live() {
+            let own = id == issuers.issuing_of(id.generation);
+            let last = store::crl(change.connection(), id).await.map_err(change.read_fault())?;
+            let fresh = last.is_some_and(|last| !last.record.is_due(now) && !last.der.is_empty());
+            if fresh && !change.lacks_revocations(id).await? {
+                continue;
+            }
+            match self.signer(&issuers, id, "signing a CRL") {
+                Err(CaError::KeyMissing { .. }) if !own => {}
+                signer => {
+                    let crl = sign(&mut change, &*signer?, options.life_of(id, own), actor, now).await?;
+                    lists.push(CrlSummary { record: crl.record, entries: crl.entries, newly_signed: true });
+                }
+            }
         }
-        if kept.next_update <= now {
-            self.warn(format!(
-                "the root's CRL expired at {}; bring the root key back to {} and run this again",
-                kept.next_update,
-                self.key_file(Tier::Root).display()
-            ));
+        if !lists.is_empty() {
+            change.commit().await?;
         }
-        Ok((pem, CrlSummary { record: kept, entries: listed.len(), newly_signed: false }))
+        Ok(lists)
+    }
+
+    /// True where [`Authority::sign_due_crls`] would find something to do, but for keys that are kept elsewhere.
+    pub async fn has_due_crls(&self, issuers: &Issuers, now: Timestamp) -> Result<bool, CaError> {
+        let crls = self.crls().await?;
+        if issuers.state().revoked_version > issuers.state().crls_version {
+            return Ok(true);
+        }
+        let is_due = |id: IssuerId| {
+            let last = crls.iter().find(|crl| crl.record.issuer == id);
+            last.is_none_or(|last| last.record.is_due(now) || last.der.is_empty()) && self.key_file(id).exists()
+        };
+        Ok(issuers.live().any(|(id, _)| is_due(id)))
+    }
+
+    /// The last CRL of each issuer.
+    pub async fn crls(&self) -> Result<Vec<StoredCrl>, CaError> {
+        let mut connection = self.store().connection().await?;
+        store::crls(&mut connection).await.map_err(self.store().fault("read"))
+    }
+
+    /// Signs the CRL of each root whose key is here.
+    pub(super) async fn sign_root_crls(
+        &self,
+        options: &CrlOptions,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<(), CaError> {
+        let issuers = self.issuers().await?;
+        let mut change = self.store().begin().await?;
+        for (id, _) in issuers.anchors() {
+            match self.signer(&issuers, id, "signing the root's CRL") {
+                Err(CaError::KeyMissing { .. }) => {}
+                signer => drop(sign(&mut change, &*signer?, options.life_of(id, false), actor, now).await?),
+            }
+        }
+        change.commit().await.map(drop)
+    }
+
+    /// The last CRL of an issuer whose key is kept elsewhere.
+    async fn kept_crl(&self, change: &mut Change, id: IssuerId) -> Result<StoredCrl, CaError> {
+        let purpose = "signing its first CRL";
+        let kept = store::crl(change.connection(), id).await.map_err(change.read_fault())?;
+        let Some(mut kept) = kept.filter(|kept| !kept.der.is_empty()) else {
+            return Err(CaError::KeyMissing { path: self.key_file(id), issuer: id, purpose });
+        };
+        let listed = listed_serials(&kept.der).ok_or_else(|| CaError::StoreCorrupt {
+            place: self.store().place().to_string(),
+            reason: format!("the {id}'s CRL cannot be read"),
+        })?;
+        let revoked = store::revoked_by(change.connection(), id, None).await.map_err(change.read_fault())?;
+        if let Some((serial, _)) = revoked.into_iter().find(|(serial, _)| !listed.contains(serial)) {
+            return Err(CaError::RootCrlOutdated { issuer: id, serial, key: self.key_file(id) });
+        }
+        kept.entries = listed.len();
+        Ok(kept)
+    }
+}
+
+/// Signs a CRL with the next number and records it.
+async fn sign(
+    change: &mut Change,
+    signer: &Signer,
+    life: Duration,
+    actor: &str,
+    now: Timestamp,
+) -> Result<StoredCrl, CaError> {
+    let last = store::crl(change.connection(), signer.id).await.map_err(change.read_fault())?;
+    let last_update = last.as_ref().map(|last| last.record.this_update);
+    let entries = store::revoked_by(change.connection(), signer.id, last_update).await.map_err(change.read_fault())?;
+    let record = CrlRecord {
+        issuer: signer.id,
+        number: last.map_or(1, |last| last.record.number + 1),
+        this_update: now,
+        next_update: now.saturating_add(life),
+    };
+    let crl = StoredCrl { record, entries: entries.len(), der: der_of(signer, record, &entries)? };
+    change.record_crl(&crl).await?;
+    let detail = format!("number {}, {} revoked, next update {}", record.number, crl.entries, record.next_update);
+    let (action, subject) = ("crl", signer.id.to_string());
+    change.log(Entry { at: now, actor, action, subject: &subject, detail: &detail }).await?;
+    Ok(crl)
+}
+
+fn der_of(signer: &Signer, record: CrlRecord, entries: &[(SerialNumber, Revocation)]) -> Result<Vec<u8>, CaError> {
+    let revoked_certs = entries
+        .iter()
+        .map(|(serial, revocation)| RevokedCertParams {
+            serial_number: rcgen::SerialNumber::from_slice(serial.as_der_content()),
+            revocation_time: revocation.at.to_date_time(),
+            reason_code: Some(revocation.reason.to_crl_code()),
+            invalidity_date: None,
+        })
+        .collect();
+    let params = CertificateRevocationListParams {
+        this_update: record.this_update.backdated().to_date_time(),
+        next_update: record.next_update.to_date_time(),
+        crl_number: rcgen::SerialNumber::from(record.number),
+        issuing_distribution_point: None,
+        revoked_certs,
+        key_identifier_method: KeyIdMethod::PreSpecified(signer.key_identifier.clone()),
+    };
+    let crl = params.signed_by(&signer.issuer).map_err(CaError::making("CRL"))?;
+    Ok(crl.der().to_vec())
+}
+
+impl CrlRecord {
+    /// True once half of the time to its next update has passed.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        let (from, to) = (self.this_update.to_unix(), self.next_update.to_unix());
+        now.to_unix() >= from + (to - from) / 2
+    }
+}
+
+impl StoredCrl {
+    /// In PEM.
+    pub fn pem(&self) -> String {
+        pem_of(LABEL, &self.der)
     }
 }
 
 impl CrlOptions {
+    /// For an issuer that signs end-entity certificates, or for a root above one.
+    fn life_of(&self, id: IssuerId, own: bool) -> Duration {
+        match id.tier {
+            Tier::Root if !own => self.root_next_update.max(self.next_update),
+            _ => self.next_update,
+        }
+    }
+
     fn check(&self) -> Result<(), CaError> {
         let given = [("--next-update", self.next_update), ("--root-next-update", self.root_next_update)];
         for (option, value) in given {
@@ -169,20 +267,15 @@ impl CrlOptions {
     }
 }
 
-fn parse_crl(path: &Path, pem: &str) -> Result<(CrlRecord, Vec<SerialNumber>), CaError> {
-    let unusable = || CaError::unusable(path, "not a CRL in PEM");
-    let der = CertificateRevocationListDer::from_pem_slice(pem.as_bytes()).map_err(|_| unusable())?;
-    let (_, crl) = CertificateRevocationList::from_der(&der).map_err(|_| unusable())?;
-    let number = crl.crl_number().and_then(|number| u64::try_from(number).ok()).ok_or_else(unusable)?;
-    let next_update = crl.next_update().ok_or_else(unusable)?;
-    let record = CrlRecord {
-        issuer: Tier::Root,
-        number,
-        this_update: Timestamp::from_unix(crl.last_update().timestamp()),
-        next_update: Timestamp::from_unix(next_update.timestamp()),
-    };
+/// The CRL in a PEM text.
+pub(super) fn der_of_pem(pem: &[u8]) -> Option<Vec<u8>> {
+    CertificateRevocationListDer::from_pem_slice(pem).ok().map(|der| der.to_vec())
+}
+
+fn listed_serials(der: &[u8]) -> Option<Vec<SerialNumber>> {
+    let (_, crl) = CertificateRevocationList::from_der(der).ok()?;
     let serials = crl.iter_revoked_certificates().map(|entry| SerialNumber::from_der_content(entry.raw_serial()));
-    Ok((record, serials.collect()))
+    Some(serials.collect())
 }
 
 #[cfg(test)]
@@ -190,8 +283,8 @@ mod tests {
     use super::*;
     use crate::ca::{CredentialUsage, InitOptions, IssueRequest, KeyAlgorithm, RevocationReason};
 
-    #[test]
-    fn an_expired_certificate_leaves_the_crl_after_one_signed_past_its_end() {
+    #[tokio::test]
+    async fn an_expired_certificate_leaves_the_crl_after_one_signed_past_its_end() {
         let folder = tempfile::tempdir().expect("a folder");
         let begin = Timestamp::now();
         let at = |hours: u64| begin.saturating_add(Duration::from_secs(hours * 3600));
@@ -201,7 +294,7 @@ mod tests {
             intermediate: false,
             algorithm: KeyAlgorithm::P256,
         };
-        let mut authority = Authority::init(folder.path(), &options, begin).expect("made");
+        let authority = Authority::init(folder.path(), &options, begin).await.expect("made");
         let request = IssueRequest {
             name: "ads".parse().expect("valid"),
             dns: Vec::new(),
@@ -211,18 +304,20 @@ mod tests {
             usage: CredentialUsage::Both,
             algorithm: KeyAlgorithm::P256,
         };
-        let serial = authority.issue(&request, begin).expect("issued").certificate.serial;
-        authority.revoke(&serial, RevocationReason::Superseded, at(1)).expect("revoked");
-        let mut entries_at = |hours| {
-            let bundle = authority.sign_crls(&CrlOptions::default(), at(hours)).expect("signed");
-            assert_eq!(parse_crl(Path::new("ca.crl"), &bundle.pem).expect("a CRL").1.len(), bundle.lists[0].entries);
-            bundle.lists[0].entries
-        };
-        assert_eq!([entries_at(1), entries_at(3), entries_at(4)], [1, 1, 0], "valid, expired, expired on a CRL before");
+        let serial = authority.issue(&request, "test", begin).await.expect("issued").certificate.serial;
+        authority.revoke(&serial, RevocationReason::Superseded, "test", at(1)).await.expect("revoked");
+        let mut entries = Vec::new();
+        for hours in [1, 3, 4] {
+            let bundle = authority.sign_crls(&CrlOptions::default(), "test", at(hours)).await.expect("signed");
+            let der = der_of_pem(bundle.pem.as_bytes()).expect("a CRL");
+            assert_eq!(listed_serials(&der).expect("a CRL").len(), bundle.lists[0].entries);
+            entries.push(bundle.lists[0].entries);
+        }
+        assert_eq!(entries, [1, 1, 0], "valid, expired, expired on a CRL before");
     }
 
-    #[test]
-    fn an_expired_issuer_issues_nothing_and_still_signs_crls() {
+    #[tokio::test]
+    async fn an_expired_issuer_issues_nothing_and_still_signs_crls() {
         let folder = tempfile::tempdir().expect("a folder");
         let begin = Timestamp::now();
         let options = InitOptions {
@@ -231,7 +326,7 @@ mod tests {
             intermediate: false,
             algorithm: KeyAlgorithm::Ed25519,
         };
-        let mut authority = Authority::init(folder.path(), &options, begin).expect("made");
+        let authority = Authority::init(folder.path(), &options, begin).await.expect("made");
         let request = IssueRequest {
             name: "ads".parse().expect("valid"),
             dns: Vec::new(),
@@ -242,8 +337,8 @@ mod tests {
             algorithm: KeyAlgorithm::P256,
         };
         let later = begin.saturating_add(Duration::from_secs(60));
-        let refusal = authority.issue(&request, later).expect_err("expired").to_string();
+        let refusal = authority.issue(&request, "test", later).await.expect_err("expired").to_string();
         assert!(refusal.starts_with("the root certificate expired at "), "{refusal}");
-        assert!(authority.sign_crls(&CrlOptions::default(), later).is_ok());
+        assert!(authority.sign_crls(&CrlOptions::default(), "test", later).await.is_ok());
     }
 }

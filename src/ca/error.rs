@@ -9,7 +9,7 @@ use crate::durable::FileError;
 use crate::identity::{SpiffeId, SpiffeIdError, TrustDomain};
 use crate::x509::SerialNumber;
 
-use super::{NameError, Tier, Timestamp};
+use super::{EntityState, IssuerId, NameError, Timestamp};
 
 /// Why the certificate authority did not do what was asked. Unless a variant says otherwise, nothing was changed.
 #[derive(Debug, Error)]
@@ -38,15 +38,139 @@ pub enum CaError {
         /// What the system said.
         source: io::Error,
     },
-    /// The ledger of an authority is gone. A new one would issue blindly, so none is made.
+    /// The store of an authority is gone. A new one would issue blindly, so none is made.
     #[error(
-        "{path}: the ledger is missing, without which no serial number can be trusted to be new; restore it from a backup"
+        "{path}: the store is missing, without which no serial number can be trusted to be new; restore it from a backup"
     )]
-    LedgerMissing {
+    StoreMissing {
         /// Where it should be.
         path: PathBuf,
     },
-    /// A line of the ledger other than a torn last one is unusable.
+    /// The store is not what was written to it.
+    #[error("{place}: the store is corrupt: {reason}; restore it from a backup")]
+    StoreCorrupt {
+        /// Which store.
+        place: String,
+        /// What the database says.
+        reason: String,
+    },
+    /// There is no room for what was to be recorded.
+    #[error("{place}: no room is left on the disk, and nothing was recorded; make room and try again")]
+    StoreFull {
+        /// Which store.
+        place: String,
+    },
+    /// The store cannot be written to.
+    #[error("{place}: the store is read-only; let this user write the file and its folder")]
+    StoreReadOnly {
+        /// Which store.
+        place: String,
+    },
+    /// Others kept the store for too long.
+    #[error("{place}: the store is busy; try again")]
+    StoreBusy {
+        /// Which store.
+        place: String,
+    },
+    /// A later mantlet has changed the store.
+    #[error("{place}: the store has version {version}, and this mantlet knows {known}; run a newer mantlet")]
+    StoreNewer {
+        /// Which store.
+        place: String,
+        /// Its version.
+        version: usize,
+        /// The latest that we know.
+        known: usize,
+    },
+    /// The database that a store is to move to is in use.
+    #[error("{place}: holds the store of an authority already; name an empty database")]
+    StoreTaken {
+        /// Which database.
+        place: String,
+    },
+    /// The database is that of another authority.
+    #[error("{place}: holds the store of another authority than {directory}; name the database that belongs to it")]
+    StoreOfOther {
+        /// Which database.
+        place: String,
+        /// The authority's folder.
+        directory: PathBuf,
+    },
+    /// The store is not where the configuration says.
+    #[error("{directory}: the store of this authority is {used}, not {given}; write store = {used:?}")]
+    StoreElsewhere {
+        /// The authority's folder.
+        directory: PathBuf,
+        /// Where it is.
+        used: String,
+        /// Where the configuration says it is.
+        given: String,
+    },
+    /// Any other failure of the database.
+    #[error("cannot {action} the store {place}")]
+    Store {
+        /// What was tried, such as `read`.
+        action: &'static str,
+        /// Which store.
+        place: String,
+        /// What the database says.
+        source: sqlx::Error,
+    },
+    /// A name that nobody registered.
+    #[error("{name} is not registered; register it with \"mantlet ca register {name} --dir DIR\"")]
+    NotRegistered {
+        /// The name.
+        name: String,
+    },
+    /// A name that is registered already.
+    #[error(
+        "{name} is registered already; \"mantlet ca secret {name}\" makes another one-time secret, \"mantlet ca remove {name}\" ends the registration"
+    )]
+    AlreadyRegistered {
+        /// The name.
+        name: String,
+    },
+    /// A registration that forbids what was asked for.
+    #[error("{name} is {state} since its registration was changed; {remedy}")]
+    NotActive {
+        /// The name.
+        name: String,
+        /// How it stands.
+        state: EntityState,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A registration that has ended.
+    #[error("the registration of {name} ended at {since}; register it anew")]
+    RegistrationExpired {
+        /// The name.
+        name: String,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// A name without any certificate that could be revoked.
+    #[error(
+        "{name} has no certificate that is valid and not revoked; \"mantlet ca list\" shows those that were issued"
+    )]
+    NothingToRevoke {
+        /// The name.
+        name: String,
+    },
+    /// A step of a rotation out of its turn.
+    #[error("{reason}; \"mantlet ca rotate status\" says what is next")]
+    Rotation {
+        /// Why not.
+        reason: String,
+    },
+    /// The log does not follow from itself.
+    #[error("{place}: entry {entry} of the log is not what was written: it, or one before it, was changed or removed")]
+    LogChanged {
+        /// Which store.
+        place: String,
+        /// The first entry that does not follow.
+        entry: i64,
+    },
+    /// A line of the ledger of an earlier mantlet, other than a torn last one, is unusable.
     #[error("{path}: line {line} is corrupt: {reason}; restore the file from a backup")]
     LedgerCorrupt {
         /// The ledger.
@@ -65,30 +189,32 @@ pub enum CaError {
         reason: String,
     },
     /// The key that must sign is not where it should be.
-    #[error("{path}: the {tier} key is missing, and {purpose} needs it; bring it back from where it is kept")]
+    #[error("{path}: the {issuer} key is missing, and {purpose} needs it; bring it back from where it is kept")]
     KeyMissing {
         /// Where it should be.
         path: PathBuf,
         /// Whose key.
-        tier: Tier,
+        issuer: IssuerId,
         /// What it should have signed.
         purpose: &'static str,
     },
     /// The issuer's own certificate is over.
     #[error(
-        "the {tier} certificate expired at {not_after}; make a new authority with \"mantlet ca init\" in another directory"
+        "the {issuer} certificate expired at {not_after}; make a new authority with \"mantlet ca init\" in another directory"
     )]
     IssuerExpired {
         /// Which.
-        tier: Tier,
+        issuer: IssuerId,
         /// Since when.
         not_after: Timestamp,
     },
     /// The issuer's own certificate is revoked.
     #[error(
-        "the intermediate certificate was revoked at {since} and issues no more; make a new authority with \"mantlet ca init\" in another directory"
+        "the {issuer} certificate was revoked at {since} and issues no more; rotate the authority with \"mantlet ca rotate\""
     )]
     IssuerRevoked {
+        /// Which.
+        issuer: IssuerId,
         /// Since when.
         since: Timestamp,
     },
@@ -166,11 +292,11 @@ pub enum CaError {
     },
     /// The CRL kept for the root does not say what the ledger says, and the root key is not here to sign another.
     #[error(
-        "{path}: the root's CRL lacks serial {serial}, revoked since; bring the root key back to {key} and run this again"
+        "the {issuer}'s CRL lacks serial {serial}, revoked since; bring the {issuer} key back to {key} and run this again"
     )]
     RootCrlOutdated {
-        /// The CRL kept.
-        path: PathBuf,
+        /// Whose CRL was kept.
+        issuer: IssuerId,
         /// What it lacks.
         serial: SerialNumber,
         /// Where the key belongs.

@@ -9,9 +9,10 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::x509::SerialNumber;
 
-use super::authority::{Authority, common_name};
+use super::authority::{Authority, common_name, subject_of};
 use super::signer::{read_certificate, sha256_hex};
-use super::{CaError, CertificateKind, IssuedCertificate, Revocation, Timestamp};
+use super::store::{self, CertificateFilter, Change, Entry};
+use super::{CaError, CertificateKind, CertificateRecord, IssuedCertificate, Revocation, ServiceName, Timestamp};
 
 /// Why a certificate is revoked (RFC 5280 section 5.3.1). `certificateHold` and `removeFromCRL` are absent: a revocation here
 /// is for good.
@@ -110,42 +111,94 @@ impl Authority {
     ///
     /// # Errors
     /// An unreadable file, or a certificate that is not the one that this authority issued under that number.
-    pub fn serial_of_file(&self, path: &Path) -> Result<SerialNumber, CaError> {
+    pub async fn serial_of_file(&self, path: &Path) -> Result<SerialNumber, CaError> {
         let der = read_certificate(path)?;
         let (_, certificate) = X509Certificate::from_der(&der)
             .map_err(|error| CaError::unusable(path, format!("not an X.509 certificate: {error}")))?;
         let serial = SerialNumber::from_der_content(certificate.raw_serial());
-        match self.store().find(&serial) {
+        match self.find(&serial).await? {
             // The digest, not the name: anyone can write our name and number into a certificate.
-            Some(issued) if issued.sha256 == sha256_hex(&der) => Ok(serial),
+            Some(found) if found.certificate.sha256 == sha256_hex(&der) => Ok(serial),
             Some(_) => Err(CaError::Impostor { path: path.to_owned(), serial }),
             None => {
-                let (issuer, ours) = (common_name(certificate.issuer()), self.issuer_name()?);
-                if issuer == ours {
+                let issuer = common_name(certificate.issuer());
+                let issuers = self.issuers().await?;
+                let mut names = issuers.live().filter_map(|(_, der)| subject_of(der));
+                if names.any(|ours| ours == issuer) {
                     return Err(CaError::UnknownSerial { serial });
                 }
+                let ours = subject_of(issuers.der(issuers.issuing())?).unwrap_or_default();
                 Err(CaError::OtherIssuer { path: path.to_owned(), serial, issuer, ours })
             }
         }
     }
 
+    /// The certificate with a serial number.
+    pub async fn find(&self, serial: &SerialNumber) -> Result<Option<CertificateRecord>, CaError> {
+        let mut connection = self.store().connection().await?;
+        store::certificate(&mut connection, serial).await.map_err(self.store().fault("read"))
+    }
+
     /// Revokes a certificate for good. One that is revoked already keeps its date and reason.
-    pub fn revoke(
-        &mut self,
+    pub async fn revoke(
+        &self,
         serial: &SerialNumber,
         reason: RevocationReason,
+        actor: &str,
         now: Timestamp,
     ) -> Result<RevocationOutcome, CaError> {
-        let certificate = self.store().find(serial).cloned();
-        let certificate = certificate.ok_or_else(|| CaError::UnknownSerial { serial: serial.clone() })?;
+        let mut change = self.store().begin().await?;
+        let found = store::certificate(change.connection(), serial).await.map_err(change.read_fault())?;
+        let CertificateRecord { certificate, revocation } =
+            found.ok_or_else(|| CaError::UnknownSerial { serial: serial.clone() })?;
         if certificate.kind == CertificateKind::Root {
             return Err(CaError::RootRevocation { serial: serial.clone() });
         }
-        if let Some(revocation) = self.store().revocation(serial) {
+        if let Some(revocation) = revocation {
             return Ok(RevocationOutcome { certificate, revocation, newly: false });
         }
         let revocation = Revocation { at: now, reason };
-        self.store_mut().record_revoked(serial, revocation)?;
+        record(&mut change, &certificate, revocation, actor).await?;
+        change.commit().await?;
         Ok(RevocationOutcome { certificate, revocation, newly: true })
     }
+
+    /// Revokes every certificate of a name that is valid and not revoked, and makes its unused one-time secrets useless: whoever
+    /// has the one may have the other.
+    ///
+    /// # Errors
+    /// [`CaError::NothingToRevoke`] where there is none.
+    pub async fn revoke_name(
+        &self,
+        name: &ServiceName,
+        reason: RevocationReason,
+        actor: &str,
+        now: Timestamp,
+    ) -> Result<Vec<IssuedCertificate>, CaError> {
+        let mut change = self.store().begin().await?;
+        let filter =
+            CertificateFilter { name: Some(name.to_string()), valid_at: Some(now), ..CertificateFilter::default() };
+        let found = store::certificates(change.connection(), &filter).await.map_err(change.read_fault())?;
+        if found.is_empty() {
+            return Err(CaError::NothingToRevoke { name: name.to_string() });
+        }
+        for CertificateRecord { certificate, .. } in &found {
+            record(&mut change, certificate, Revocation { at: now, reason }, actor).await?;
+        }
+        change.void_secrets(name.as_str(), now).await?;
+        change.commit().await?;
+        Ok(found.into_iter().map(|found| found.certificate).collect())
+    }
+}
+
+async fn record(
+    change: &mut Change,
+    certificate: &IssuedCertificate,
+    revocation: Revocation,
+    actor: &str,
+) -> Result<(), CaError> {
+    change.record_revoked(&certificate.serial, revocation).await?;
+    let detail = format!("serial {}, {}", certificate.serial, revocation.reason);
+    let (at, action, subject) = (revocation.at, "revoked", certificate.name.as_str());
+    change.log(Entry { at, actor, action, subject, detail: &detail }).await
 }

@@ -15,7 +15,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::error::io_error;
-use super::{CaError, Tier, Timestamp};
+use super::{CaError, IssuerId, Timestamp};
 
 /// No certificate, key or CRL of ours comes near this; a file beyond it is something else.
 const MAX_FILE_BYTES: u64 = 16 << 20;
@@ -56,44 +56,42 @@ impl fmt::Display for KeyAlgorithm {
 /// A certificate of the authority with its key, ready to sign.
 pub(super) struct Signer {
     pub(super) issuer: Issuer<'static, KeyPair>,
-    pub(super) tier: Tier,
+    pub(super) id: IssuerId,
     pub(super) not_after: Timestamp,
     /// The subject key identifier, which is the authority key identifier of what it signs.
     pub(super) key_identifier: Vec<u8>,
 }
 
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signer").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
 impl Signer {
-    /// Reads a certificate and its key, which must belong together.
+    /// Takes a certificate and reads its key, which must belong together.
     ///
     /// # Errors
-    /// [`CaError::KeyMissing`] where the key is kept elsewhere, and everything that is wrong with the files.
-    pub(super) fn load(
-        tier: Tier,
-        certificate_file: &Path,
-        key_file: &Path,
-        purpose: &'static str,
-    ) -> Result<Self, CaError> {
+    /// [`CaError::KeyMissing`] where the key is kept elsewhere, and everything that is wrong with the file.
+    pub(super) fn load(id: IssuerId, der: &[u8], key_file: &Path, purpose: &'static str) -> Result<Self, CaError> {
         let key = match read_bounded(key_file) {
             Err(CaError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
-                return Err(CaError::KeyMissing { path: key_file.to_owned(), tier, purpose });
+                return Err(CaError::KeyMissing { path: key_file.to_owned(), issuer: id, purpose });
             }
             read => Zeroizing::new(read?),
         };
         let key = std::str::from_utf8(&key).ok().and_then(|pem| KeyPair::from_pem(pem).ok());
         // The parser's own words are left out: they could quote the key.
         let key = key.ok_or_else(|| CaError::unusable(key_file, "not a PKCS #8 private key in PEM"))?;
-        let der = read_certificate(certificate_file)?;
-        let unreadable = || CaError::unusable(certificate_file, "not an X.509 certificate");
-        let (_, certificate) = X509Certificate::from_der(&der).map_err(|_| unreadable())?;
+        let unreadable = || CaError::unusable(key_file, format!("the {id} certificate in the store cannot be read"));
+        let (_, certificate) = X509Certificate::from_der(der).map_err(|_| unreadable())?;
         if certificate.public_key().raw != key.subject_public_key_info() {
-            let reason = format!("this key is not that of the certificate {}", certificate_file.display());
-            return Err(CaError::unusable(key_file, reason));
+            return Err(CaError::unusable(key_file, format!("this key is not that of the {id} certificate")));
         }
         let not_after = Timestamp::from_unix(certificate.validity().not_after.timestamp());
-        let key_identifier = subject_key_identifier(&certificate)
-            .ok_or_else(|| CaError::unusable(certificate_file, "no subject key identifier"))?;
-        let issuer = Issuer::from_ca_cert_der(&der, key).map_err(CaError::making("issuer"))?;
-        Ok(Self { issuer, tier, not_after, key_identifier })
+        let key_identifier = subject_key_identifier(&certificate).ok_or_else(unreadable)?;
+        let issuer = Issuer::from_ca_cert_der(&CertificateDer::from(der), key).map_err(CaError::making("issuer"))?;
+        Ok(Self { issuer, id, not_after, key_identifier })
     }
 }
 
@@ -137,9 +135,13 @@ pub(super) fn exposure_of(path: &Path) -> Option<String> {
 }
 
 pub(super) fn sha256_hex(bytes: &[u8]) -> String {
-    digest::digest(&digest::SHA256, bytes).as_ref().iter().fold(String::new(), |mut text, byte| {
+    hexadecimal(digest::digest(&digest::SHA256, bytes).as_ref())
+}
+
+pub(super) fn hexadecimal(octets: &[u8]) -> String {
+    octets.iter().fold(String::new(), |mut text, octet| {
         // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
+        let _ = write!(text, "{octet:02x}");
         text
     })
 }

@@ -40,6 +40,11 @@ impl Timestamp {
         Self(u64::try_from(seconds).unwrap_or(0).min(LAST_SECOND))
     }
 
+    /// The count of seconds since 1970.
+    pub(super) fn to_unix(self) -> i64 {
+        i64::try_from(self.0).expect("below the year 10000")
+    }
+
     /// Where the validity of something signed at this time begins.
     pub(super) fn backdated(self) -> Self {
         self.saturating_sub(BACKDATED_BY)
@@ -62,7 +67,8 @@ impl Timestamp {
         OffsetDateTime::from(self.to_system())
     }
 
-    fn to_system(self) -> SystemTime {
+    /// As the standard library has it.
+    pub fn to_system(self) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(self.0)
     }
 }

@@ -1,6 +1,11 @@
 //! `mantlet ca`: a closed certificate authority in a directory.
 
+mod entities;
 mod list;
+mod log;
+mod register;
+mod rotate;
+mod serve;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -12,7 +17,7 @@ use clap::builder::{PossibleValue, TypedValueParser as _};
 use serde_json::json;
 
 use crate::ca::{
-    Access, Audience, Authority, Credential, CredentialUsage, CrlOptions, DnsName, InitOptions, IssueRequest,
+    Audience, Authority, Credential, CredentialUsage, CrlOptions, DnsName, InitOptions, IssueRequest, IssuerId,
     KeyAlgorithm, RevocationReason, ServiceName, Tier, Timestamp, write_durably,
 };
 use crate::identity::{SpiffeId, TrustDomain};
@@ -29,7 +34,11 @@ Example: a trust domain with two services
   mantlet ca init  --dir certs --trust-domain fleamarket.internal
   mantlet ca issue --dir certs --name adservice --dns adservice
   mantlet ca issue --dir certs --name userservice --dns userservice
-  mantlet ca crl   --dir certs")]
+  mantlet ca crl   --dir certs
+The same with services that enrol by themselves
+  mantlet ca init     --dir ca --trust-domain fleamarket.internal
+  mantlet ca register --dir ca adservice --dns adservice
+  mantlet ca serve    authority.toml")]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
@@ -42,6 +51,36 @@ enum Command {
     Revoke(Revoke),
     Crl(Crl),
     List(list::List),
+    Register(register::Register),
+    Secret(register::Secret),
+    Bootstrap(register::Bootstrap),
+    Show(entities::Show),
+    Suspend(entities::Suspend),
+    Resume(entities::Resume),
+    Remove(entities::Remove),
+    Log(log::Log),
+    Rotate(rotate::Rotate),
+    Serve(serve::Serve),
+}
+
+/// Who is named in the authority's log.
+#[derive(clap::Args)]
+struct Actor {
+    /// Who does this, for the log [default: the user who runs it]
+    #[arg(long, value_name = "WHO")]
+    actor: Option<String>,
+}
+
+impl Actor {
+    fn name(&self) -> String {
+        let of_environment = || {
+            // Behind sudo the variable names who asked; root is no answer to "who".
+            let names = ["SUDO_USER", "USER", "LOGNAME"].into_iter().filter_map(|name| std::env::var(name).ok());
+            names.into_iter().find(|name| !name.is_empty())
+        };
+        let of_system = || format!("uid {}", rustix::process::getuid().as_raw());
+        self.actor.clone().or_else(of_environment).unwrap_or_else(of_system)
+    }
 }
 
 /// Make a new authority: a root key and certificate, and an intermediate on request
@@ -111,17 +150,22 @@ struct Issue {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    actor: Actor,
 }
 
 /// Revoke a certificate for good
 ///
-/// Peers learn of it from the next CRL. To revoke again changes nothing and succeeds: the first date and reason stay.
+/// Peers learn of it from the next CRL, which "mantlet ca serve" signs at once. To revoke again changes nothing and succeeds: the
+/// first date and reason stay. With --name all certificates of that name are revoked, and its unused one-time secrets are void;
+/// it may still enrol anew, which "mantlet ca suspend" prevents.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   mantlet ca revoke --dir certs --cert certs/adservice.pem --reason keyCompromise
   mantlet ca revoke --dir certs --serial 4f:1c:00:9a:...   (mantlet ca list shows them)
-Then:
+  mantlet ca revoke --dir certs --name adservice
+Then, unless the authority runs as a service:
   mantlet ca crl --dir certs")]
 struct Revoke {
     /// Directory of the authority
@@ -132,6 +176,8 @@ struct Revoke {
     /// Why, as peers will read it in the CRL
     #[arg(long, default_value = "unspecified", ignore_case = true, value_parser = reason_parser())]
     reason: RevocationReason,
+    #[command(flatten)]
+    actor: Actor,
 }
 
 #[derive(clap::Args)]
@@ -143,6 +189,9 @@ struct Which {
     /// Serial number of the certificate in hexadecimal
     #[arg(long, value_name = "HEX")]
     serial: Option<SerialNumber>,
+    /// All certificates of a name that are valid
+    #[arg(long, value_name = "NAME")]
+    name: Option<ServiceName>,
 }
 
 /// Sign the CRL, with the next CRL number
@@ -168,6 +217,8 @@ struct Crl {
     /// The same for the root's CRL where an intermediate issues; at least --next-update
     #[arg(long, value_name = "DURATION", default_value = "180d", value_parser = humantime::parse_duration)]
     root_next_update: Duration,
+    #[command(flatten)]
+    actor: Actor,
 }
 
 #[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
@@ -190,42 +241,67 @@ enum Usage {
 }
 
 pub(super) fn execute(args: Args) -> anyhow::Result<ExitCode> {
-    match args.command {
-        Command::Init(args) => init(&args),
-        Command::Issue(args) => issue(args),
-        Command::Revoke(args) => revoke(&args),
-        Command::Crl(args) => crl(args),
-        Command::List(args) => list::list(&args),
-    }?;
+    if let Command::Serve(args) = args.command {
+        return serve::serve(&args);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match args.command {
+            Command::Init(args) => init(&args).await,
+            Command::Issue(args) => issue(args).await,
+            Command::Revoke(args) => revoke(&args).await,
+            Command::Crl(args) => crl(args).await,
+            Command::List(args) => list::list(&args).await,
+            Command::Register(args) => register::register(args).await,
+            Command::Secret(args) => register::secret(&args).await,
+            Command::Bootstrap(args) => register::bootstrap(args).await,
+            Command::Show(args) => entities::show(&args).await,
+            Command::Suspend(args) => entities::suspend(&args).await,
+            Command::Resume(args) => entities::resume(&args).await,
+            Command::Remove(args) => entities::remove(&args).await,
+            Command::Log(args) => log::log(&args).await,
+            Command::Rotate(args) => rotate::rotate(args).await,
+            Command::Serve(_) => Ok(()),
+        }
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn init(args: &Init) -> anyhow::Result<()> {
+async fn init(args: &Init) -> anyhow::Result<()> {
     let options = InitOptions {
         trust_domain: args.trust_domain.clone(),
         ttl: args.ttl,
         intermediate: args.intermediate,
         algorithm: args.algorithm.into(),
     };
-    let authority = Authority::init(&args.dir, &options, Timestamp::now())?;
+    let now = Timestamp::now();
+    let authority = Authority::init(&args.dir, &options, now).await?;
     print_warnings(&authority);
-    let until = authority.store().issued()[0].not_after;
+    let until = now.saturating_add(args.ttl);
     println!("made a certificate authority for {}, valid until {until}", args.trust_domain);
     println!("  trust anchor  {}  (give it to every service)", authority.anchors_file().display());
-    println!("  root key      {}  (keep it secret)", authority.key_file(Tier::Root).display());
+    println!("  root key      {}  (keep it secret)", authority.key_file(IssuerId::ROOT).display());
     if args.intermediate {
-        println!("  issuing key   {}  (keep it secret)", authority.key_file(Tier::Intermediate).display());
+        let issuing = IssuerId::ROOT.with_tier(Tier::Intermediate);
+        println!("  issuing key   {}  (keep it secret)", authority.key_file(issuing).display());
         println!(
             "The intermediate issues: move the root key offline now. It is needed again only to revoke the intermediate and to\n\
              renew the root's CRL, by \"mantlet ca crl\", within 180 days."
         );
     }
     println!("next: mantlet ca issue --dir {} --name NAME --dns HOST", args.dir.display());
+    println!(
+        "  or: mantlet ca register --dir {} NAME --dns HOST, for services that enrol by themselves",
+        args.dir.display()
+    );
     Ok(())
 }
 
-fn issue(args: Issue) -> anyhow::Result<()> {
-    let mut authority = Authority::open(&args.dir, Access::Exclusive)?;
+async fn issue(args: Issue) -> anyhow::Result<()> {
+    let authority = Authority::open(&args.dir).await?;
+    print_warnings(&authority);
+    // Two commands that issue the same name must not mix their files.
+    let _lock = authority.lock_files()?;
     let now = Timestamp::now();
     let out = args.out.unwrap_or_else(|| args.dir.clone());
     let request = IssueRequest {
@@ -237,11 +313,11 @@ fn issue(args: Issue) -> anyhow::Result<()> {
         usage: args.usage.into(),
         algorithm: args.algorithm.into(),
     };
-    let issued = authority.issue(&request, now);
-    print_warnings(&authority);
-    let credential = issued?;
+    let credential = authority.issue(&request, &args.actor.name(), now).await?;
+    if let Some(warning) = &credential.warning {
+        eprintln!("mantlet: warning: {warning}");
+    }
     let serial = &credential.certificate.serial;
-    // The authority is still locked: two commands that issue the same name cannot mix their files.
     let (chain, key) = credential
         .write_to(&out)
         .with_context(|| format!("serial {serial} is recorded but its files were not written; issue again"))?;
@@ -255,40 +331,46 @@ fn issue(args: Issue) -> anyhow::Result<()> {
     println!("  certificate   {}", chain.display());
     println!("  private key   {}", key.display());
     println!("  serial        {serial}");
-    print_earlier(&authority, &credential, now);
+    print_earlier(&authority, &credential, now).await?;
     println!("next: name both files under [identity], and {} under [trust]", authority.anchors_file().display());
     Ok(())
 }
 
-/// Names the certificates that the new one stands in for, since they are valid still.
-fn print_earlier(authority: &Authority, credential: &Credential, now: Timestamp) {
-    let new = &credential.certificate;
-    let store = authority.store();
-    let mut alive = store.issued().iter().filter(|earlier| {
-        earlier.name == new.name
-            && earlier.kind == new.kind
-            && earlier.serial != new.serial
-            && earlier.not_after > now
-            && store.revocation(&earlier.serial).is_none()
-    });
-    if let Some(latest) = alive.next_back() {
+/// Names the certificate that the new one stands in for, since it is valid still.
+async fn print_earlier(authority: &Authority, credential: &Credential, now: Timestamp) -> anyhow::Result<()> {
+    if let Some(latest) = authority.earlier_than(&credential.certificate, now).await? {
         println!(
             "  note          serial {} of the same name stays valid until {} unless it is revoked",
-            latest.serial, latest.not_after
+            latest.certificate.serial, latest.certificate.not_after
         );
     }
+    Ok(())
 }
 
-fn revoke(args: &Revoke) -> anyhow::Result<()> {
-    let mut authority = Authority::open(&args.dir, Access::Exclusive)?;
-    let serial = match (&args.which.cert, &args.which.serial) {
-        (Some(file), _) => authority.serial_of_file(file)?,
-        (None, Some(serial)) => serial.clone(),
-        (None, None) => anyhow::bail!("give --cert or --serial"),
-    };
-    let revoked = authority.revoke(&serial, args.reason, Timestamp::now());
+async fn revoke(args: &Revoke) -> anyhow::Result<()> {
+    let authority = Authority::open(&args.dir).await?;
     print_warnings(&authority);
-    let outcome = revoked?;
+    let (actor, now) = (args.actor.name(), Timestamp::now());
+    let next = || {
+        println!(
+            "next: a running \"mantlet ca serve\" has signed the CRL by now; without one, mantlet ca crl --dir {}, for peers learn \
+             of it from the CRL",
+            args.dir.display()
+        );
+    };
+    let serial = match (&args.which.cert, &args.which.serial, &args.which.name) {
+        (Some(file), ..) => authority.serial_of_file(file).await?,
+        (None, Some(serial), _) => serial.clone(),
+        (None, None, Some(name)) => {
+            for certificate in authority.revoke_name(name, args.reason, &actor, now).await? {
+                println!("revoked {} (serial {}) at {now} ({})", certificate.spiffe, certificate.serial, args.reason);
+            }
+            next();
+            return Ok(());
+        }
+        (None, None, None) => anyhow::bail!("give --cert, --serial or --name"),
+    };
+    let outcome = authority.revoke(&serial, args.reason, &actor, now).await?;
     let (certificate, revocation) = (&outcome.certificate, outcome.revocation);
     let (at, reason) = (revocation.at, revocation.reason);
     if !outcome.newly {
@@ -296,16 +378,19 @@ fn revoke(args: &Revoke) -> anyhow::Result<()> {
         return Ok(());
     }
     println!("revoked {} (serial {serial}) at {at} ({reason})", certificate.spiffe);
-    println!("next: mantlet ca crl --dir {}, for peers learn of it from the CRL", args.dir.display());
+    next();
     Ok(())
 }
 
-fn crl(args: Crl) -> anyhow::Result<()> {
-    let mut authority = Authority::open(&args.dir, Access::Exclusive)?;
-    let options = CrlOptions { next_update: args.next_update, root_next_update: args.root_next_update };
-    let signed = authority.sign_crls(&options, Timestamp::now());
+async fn crl(args: Crl) -> anyhow::Result<()> {
+    let authority = Authority::open(&args.dir).await?;
     print_warnings(&authority);
-    let bundle = signed?;
+    let _lock = authority.lock_files()?;
+    let options = CrlOptions { next_update: args.next_update, root_next_update: args.root_next_update };
+    let bundle = authority.sign_crls(&options, &args.actor.name(), Timestamp::now()).await?;
+    for warning in &bundle.warnings {
+        eprintln!("mantlet: warning: {warning}");
+    }
     let out = args.out.unwrap_or_else(|| args.dir.join("ca.crl"));
     write_durably(&out, bundle.pem.as_bytes(), Audience::Anyone)?;
     for list in &bundle.lists {

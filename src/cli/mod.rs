@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand.
 
+#[cfg(feature = "authority")]
 mod ca;
 mod cert;
 mod check;
@@ -35,6 +36,7 @@ struct CommandLine {
 enum Command {
     Run(run::Args),
     Check(check::Args),
+    #[cfg(feature = "authority")]
     Ca(ca::Args),
     Cert(cert::Args),
     Crl(crl::Args),
@@ -50,6 +52,7 @@ pub fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Command::Run(args) => run::execute(args),
         Command::Check(args) => check::execute(args),
+        #[cfg(feature = "authority")]
         Command::Ca(args) => ca::execute(args),
         Command::Cert(args) => cert::execute(args),
         Command::Crl(args) => crl::execute(args),

@@ -41,7 +41,7 @@ pub(super) fn execute(Args { file }: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn refuse(problems: &Problems, colors: bool) -> ExitCode {
+pub(super) fn refuse(problems: &Problems, colors: bool) -> ExitCode {
     eprint!("{}", problems.report(colors));
     eprintln!("{}", problems.verdict());
     ExitCode::from(exit_code::FAILED)

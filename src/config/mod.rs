@@ -5,6 +5,7 @@
 
 mod access;
 mod admin;
+mod authority;
 mod cors;
 mod edge;
 mod edge_route;
@@ -20,6 +21,7 @@ mod log;
 mod nearest;
 mod outbound;
 mod peer;
+mod postgres_url;
 mod problem;
 mod rate;
 mod reader;
@@ -38,6 +40,7 @@ mod upstream;
 use std::path::PathBuf;
 
 pub use admin::Admin;
+pub use authority::{Authority, AuthorityConfig, AuthorityLimits, StoreSetting};
 pub use cors::{Cors, Origin, OriginError};
 pub use edge::Edge;
 pub use edge_route::EdgeRoute;
@@ -50,6 +53,7 @@ pub use limits::Limits;
 pub use log::{Log, LogFormat};
 pub use outbound::Outbound;
 pub use peer::Hop;
+pub use postgres_url::{PostgresUrl, PostgresUrlError};
 pub use problem::{Position, Problem, Problems, Severity};
 pub use rate::{Rate, RateError, RateLimit};
 pub use revocation::{CrlSource, CrlUrl, CrlUrlError, OnUnknown, Revocation, RevocationDepth};

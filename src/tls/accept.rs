@@ -28,7 +28,7 @@ const HANDSHAKE_RECORD: u8 = 0x16;
 const PLAINTEXT_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 83\r\n\
 connection: close\r\n\r\nThis port speaks mutual TLS. Use https:// with a client certificate or a sidecar.\r\n";
 /// The same on a public listener.
-const PUBLIC_PLAINTEXT_ANSWER: &[u8] =
+pub(super) const PUBLIC_PLAINTEXT_ANSWER: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 43\r\n\
 connection: close\r\n\r\nThis port speaks TLS alone. Use https://.\r\n";
 
@@ -147,7 +147,8 @@ impl Acceptor {
     }
 }
 
-async fn refuse_plaintext(stream: &mut Stream, answer: &[u8]) -> Result<(), HandshakeError> {
+/// A peer that speaks HTTP without TLS gets an answer that says so.
+pub(super) async fn refuse_plaintext(stream: &mut Stream, answer: &[u8]) -> Result<(), HandshakeError> {
     let mut first = [0; 8];
     let length = stream.peek(&mut first).await.map_err(HandshakeError::Io)?;
     match &first[..length] {

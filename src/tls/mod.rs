@@ -9,6 +9,7 @@ mod error;
 mod peer;
 mod settings;
 mod stream;
+mod unjudged;
 mod verifier;
 
 pub use accept::{Acceptor, FailedHandshake, PreparedServer, Presents, TlsServerStream};
@@ -17,3 +18,4 @@ pub use error::HandshakeError;
 pub use peer::{Peer, TrustSnapshot};
 pub use settings::provider;
 pub use stream::TlsStream;
+pub use unjudged::UnjudgedAcceptor;

@@ -211,7 +211,7 @@ fn ip_address(octets: &[u8]) -> Option<IpAddr> {
     v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
 }
 
-fn key_kind(key: &SubjectPublicKeyInfo<'_>) -> KeyKind {
+pub(super) fn key_kind(key: &SubjectPublicKeyInfo<'_>) -> KeyKind {
     let algorithm = key.algorithm.algorithm.to_id_string();
     match algorithm.as_str() {
         "1.3.101.112" => KeyKind::Ed25519,

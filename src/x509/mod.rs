@@ -25,6 +25,7 @@ mod refusal;
 mod revocation;
 mod serial;
 mod signature;
+mod signing_request;
 mod sources;
 
 pub use bare_key::{BareKey, BareKeyKind};
@@ -42,3 +43,4 @@ pub use public::{PublicCertificate, PublicSources};
 pub use refusal::{Refusal, RefusalReason};
 pub use revocation::{RevocationLists, RevocationPolicy, WantedCrl};
 pub use serial::{SerialNumber, SerialNumberError};
+pub use signing_request::{MAX_SIGNING_REQUEST_BYTES, SigningRequest, SigningRequestError};

@@ -12,7 +12,7 @@ pub(super) struct Signed<'a> {
     pub(super) tbs: &'a [u8],
     /// The content of the `AlgorithmIdentifier`.
     pub(super) algorithm: &'a [u8],
-    signature: &'a [u8],
+    pub(super) signature: &'a [u8],
 }
 
 /// Why a signature was not found good.

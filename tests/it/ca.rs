@@ -280,30 +280,114 @@ fn issue_killed_at_any_moment_leaves_no_certificate_without_a_record() {
     assert_eq!(ca.list().len(), listed.len() + ROUNDS as usize);
 }
 
+/// Puts the store of an authority back into the form that it had before there was a database.
+fn as_ledger(ca: &Ca) {
+    let mut lines = vec![
+        r#"{"event":"created","version":1,"trust_domain":"test.internal","at":"2026-01-01T00:00:00Z"}"#.to_owned(),
+    ];
+    let listed: Vec<Value> = serde_json::from_str(&ca.ok(&["list", "--all", "--json"])).expect("a JSON array");
+    for mut entry in listed {
+        let fields = entry.as_object_mut().expect("an object");
+        let revoked = [fields.remove("revoked_at"), fields.remove("reason")];
+        fields.remove("state");
+        fields.insert("event".into(), "issued".into());
+        lines.push(entry.to_string());
+        if let [Some(at), Some(reason)] = revoked {
+            let serial = &entry["serial"];
+            lines.push(format!(r#"{{"event":"revoked","serial":{serial},"at":{at},"reason":{reason}}}"#));
+        }
+    }
+    lines.push(
+        r#"{"event":"crl","issuer":"root","number":41,"this_update":"2026-01-01T00:00:00Z","next_update":"2026-01-02T00:00:00Z"}"#
+            .into(),
+    );
+    fs::write(ca.ledger(), lines.join("\n") + "\n").expect("written");
+    for name in ["authority.db", "authority.db-wal", "authority.db-shm"] {
+        let file = ca.path("authority").join(name);
+        assert!(!file.exists() || fs::remove_file(file).is_ok());
+    }
+}
+
 #[test]
-fn a_torn_last_line_is_dropped_with_a_warning_and_a_corrupt_one_stops_everything() {
+fn a_ledger_of_an_earlier_version_is_taken_over_once_with_all_that_it_says() {
+    let ca = Ca::new(&[]);
+    ca.ok(&["issue", "--name", "ads", "--dns", "ads.internal", "--ip", "::1"]);
+    ca.ok(&["issue", "--name", "users"]);
+    ca.ok(&["revoke", "--cert", ca.path("ads.pem").to_str().expect("UTF-8"), "--reason", "superseded"]);
+    let before = ca.ok(&["list", "--all", "--json"]);
+    as_ledger(&ca);
+    assert_eq!(ca.ok(&["list", "--all", "--json"]), before);
+    assert!(!ca.ledger().exists() && ca.path("authority/ledger.jsonl.imported").exists());
+    ca.ok(&["crl"]);
+    assert_eq!(crl_numbers(&ca.path("ca.crl")), [42], "numbers go on");
+    assert_says(&ca.judged("ads", &[]), &["error 23"]);
+    assert_says(&ca.judged("users", &[]), &["users.pem: OK"]);
+}
+
+#[test]
+fn of_commands_that_find_a_ledger_at_once_one_takes_it_over() {
+    let ca = Ca::new(&[]);
+    as_ledger(&ca);
+    let spawn = |n: usize| {
+        ca.command(&["issue", "--name", &format!("s{n}")]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()
+    };
+    let children: Vec<_> = (0..6).map(|n| spawn(n).expect("spawned")).collect();
+    for child in children {
+        let output = child.wait_with_output().expect("ended");
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    assert_eq!(ca.list().len(), 6);
+}
+
+#[test]
+fn a_torn_last_line_of_a_ledger_is_dropped_with_a_warning_and_a_corrupt_one_stops_everything() {
     let ca = Ca::new(&[]);
     ca.ok(&["issue", "--name", "ads"]);
     let append = |line: &str| {
         let mut file = fs::OpenOptions::new().append(true).open(ca.ledger()).expect("a ledger");
         file.write_all(line.as_bytes()).expect("appended");
     };
+    as_ledger(&ca);
     append("{\"event\":\"issued\",\"serial\":\"4f");
     let output = ca.run(&["issue", "--name", "users"]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_says(&text(&output.stderr), &["ledger.jsonl: the last line was torn by a crash and is dropped"]);
     assert_eq!(ca.list().len(), 2);
 
+    as_ledger(&ca);
     append("nonsense\n");
     for args in [&["issue", "--name", "x"][..], &["list"], &["crl"], &["revoke", "--serial", "01"]] {
         assert_says(
             &ca.refused(args),
-            &["authority/ledger.jsonl: line 5 is corrupt", "restore the file from a backup"],
+            &["authority/ledger.jsonl: line 6 is corrupt", "restore the file from a backup"],
         );
     }
     assert!(!ca.path("x.pem").exists());
-    fs::remove_file(ca.ledger()).expect("removed");
-    assert_says(&ca.refused(&["issue", "--name", "x"]), &["the ledger is missing", "restore it from a backup"]);
+}
+
+#[test]
+fn a_missing_or_corrupt_store_stops_everything() {
+    let ca = Ca::new(&[]);
+    ca.ok(&["issue", "--name", "ads"]);
+    let store = ca.path("authority/authority.db");
+    let whole = fs::read(&store).expect("a store");
+    let refused = |contents: &[u8], says: &[&str]| {
+        fs::write(&store, contents).expect("written");
+        for args in [&["issue", "--name", "x"][..], &["list"], &["crl"], &["revoke", "--serial", "01"]] {
+            assert_says(&ca.refused(args), says);
+        }
+    };
+    refused(
+        b"nonsense that is no database at all, and longer than its header would be",
+        &["authority.db", "is corrupt"],
+    );
+    let mut damaged = whole.clone();
+    damaged[4096..].fill(0x55);
+    refused(&damaged, &["authority.db", "is corrupt", "restore it from a backup"]);
+    refused(&whole[..whole.len() / 2], &["authority.db", "is corrupt", "restore it from a backup"]);
+    fs::remove_file(&store).expect("removed");
+    assert_says(&ca.refused(&["issue", "--name", "x"]), &["the store is missing", "restore it from a backup"]);
+    assert!(!ca.path("x.pem").exists());
 }
 
 #[test]
@@ -312,7 +396,7 @@ fn keys_and_the_authority_are_private_and_what_is_handed_out_is_not() {
     let out = ca.folder.path().join("elsewhere");
     ca.ok(&["issue", "--name", "ads", "--out", out.to_str().expect("UTF-8")]);
     ca.ok(&["crl"]);
-    for name in ["authority/root.key", "authority/intermediate.key", "authority/ledger.jsonl"] {
+    for name in ["authority/root.key", "authority/intermediate.key", "authority/authority.db"] {
         assert_eq!(mode(&ca.path(name)), 0o600, "{name}");
     }
     assert_eq!((mode(&ca.path("authority")), mode(&out.join("ads.key"))), (0o700, 0o600));
@@ -405,10 +489,10 @@ fn revoking_twice_succeeds_and_keeps_the_first_date_and_reason() {
     ca.ok(&["issue", "--name", "ads"]);
     let serial = serial_of(&ca.path("ads.pem")).to_uppercase();
     ca.ok(&["revoke", "--serial", &serial, "--reason", "superseded"]);
-    let ledger = fs::read(ca.ledger()).expect("a ledger");
+    let before = ca.list();
     let again = ca.ok(&["revoke", "--serial", &serial, "--reason", "keyCompromise"]);
     assert_says(&again, &["is revoked already, since ", "(superseded); nothing changed"]);
-    assert_eq!(fs::read(ca.ledger()).expect("a ledger"), ledger);
+    assert_eq!(ca.list(), before);
 }
 
 #[test]

@@ -502,6 +502,10 @@ fn the_shipped_examples_are_good() {
     let mut seen = 0;
     for entry in std::fs::read_dir(folder).expect("the folder") {
         let path = entry.expect("an entry").path();
+        // That of an authority is another kind of file.
+        if path.is_dir() {
+            continue;
+        }
         let (_, warnings) = Config::load(&path).unwrap_or_else(|problems| panic!("{problems}"));
         let expected = usize::from(path.ends_with("mantlet.reference.toml"));
         assert_eq!(warnings.len(), expected, "{}: {warnings:?}", path.display());

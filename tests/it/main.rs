@@ -8,6 +8,7 @@ mod admin;
 mod alert_rules;
 mod answers;
 mod attacks;
+mod authority;
 mod ca;
 mod cert;
 mod check;

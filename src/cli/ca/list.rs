@@ -1,11 +1,11 @@
 //! `mantlet ca list`: every certificate that an authority issued, and how it stands.
 
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use serde_json::json;
 
-use crate::ca::{Access, Authority, CertificateKind, IssuedCertificate, Store, Timestamp};
+use crate::ca::{Authority, CertificateFilter, CertificateRecord, ServiceName, Timestamp};
+use crate::cli::output::print;
 
 /// List the certificates issued, with their state: valid, expired or revoked
 ///
@@ -22,51 +22,65 @@ pub(super) struct List {
     /// List the authority's own certificates too
     #[arg(long)]
     all: bool,
-    /// Print a JSON array, one object for each certificate
+    /// List those of this name only
+    #[arg(long, value_name = "NAME")]
+    name: Option<ServiceName>,
+    /// List who is registered instead
+    #[arg(long, conflicts_with_all = ["all", "name"])]
+    registered: bool,
+    /// Print a JSON array, one object for each certificate or registration
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn list(args: &List) -> anyhow::Result<()> {
-    let authority = Authority::open(&args.dir, Access::Shared)?;
+pub(super) async fn list(args: &List) -> anyhow::Result<()> {
+    let authority = Authority::open(&args.dir).await?;
     super::print_warnings(&authority);
-    let (store, now) = (authority.store(), Timestamp::now());
-    let listed: Vec<_> =
-        store.issued().iter().filter(|issued| args.all || issued.kind == CertificateKind::EndEntity).collect();
-    let text = if args.json { format!("{:#}\n", document(store, &listed, now)) } else { table(store, &listed, now) };
-    match io::stdout().write_all(text.as_bytes()) {
-        // The reader, such as `head`, had enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
+    if args.registered {
+        return super::entities::list(&authority, args.json).await;
     }
+    let filter = CertificateFilter {
+        name: args.name.as_ref().map(ServiceName::to_string),
+        own: args.all,
+        ..CertificateFilter::default()
+    };
+    let (listed, now) = (authority.certificates(&filter).await?, Timestamp::now());
+    print(&if args.json { format!("{:#}\n", document(&listed, now)) } else { table(&listed, now) })
 }
 
-fn document(store: &Store, listed: &[&IssuedCertificate], now: Timestamp) -> serde_json::Value {
-    let certificates = listed.iter().map(|issued| {
-        let mut entry = json!(issued);
-        entry["state"] = state_name(store, issued, now).into();
-        if let Some(revocation) = store.revocation(&issued.serial) {
-            entry["revoked_at"] = revocation.at.to_string().into();
-            entry["reason"] = revocation.reason.as_str().into();
-        }
-        entry
-    });
-    certificates.collect()
+fn document(listed: &[CertificateRecord], now: Timestamp) -> serde_json::Value {
+    listed.iter().map(|record| entry(record, now)).collect()
 }
 
-fn table(store: &Store, listed: &[&IssuedCertificate], now: Timestamp) -> String {
-    let heading = ["SERIAL", "NAME", "SPIFFE ID", "NOT AFTER", "STATE"].map(str::to_owned);
-    let rows = listed.iter().map(|issued| {
+/// One certificate as JSON.
+pub(super) fn entry(record: &CertificateRecord, now: Timestamp) -> serde_json::Value {
+    let mut entry = json!(record.certificate);
+    entry["state"] = state_name(record, now).into();
+    if let Some(revocation) = record.revocation {
+        entry["revoked_at"] = revocation.at.to_string().into();
+        entry["reason"] = revocation.reason.as_str().into();
+    }
+    entry
+}
+
+fn table(listed: &[CertificateRecord], now: Timestamp) -> String {
+    let rows = listed.iter().map(|record| {
+        let issued = &record.certificate;
         [
             issued.serial.to_string(),
             issued.name.clone(),
             issued.spiffe.to_string(),
             issued.not_after.to_string(),
-            state(store, issued, now),
+            state(record, now),
         ]
     });
-    let rows: Vec<_> = std::iter::once(heading).chain(rows).collect();
-    let mut widths = [0; 5];
+    aligned(["SERIAL", "NAME", "SPIFFE ID", "NOT AFTER", "STATE"], rows)
+}
+
+/// A table for people: each column as wide as its widest cell.
+pub(super) fn aligned<const N: usize>(heading: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let rows: Vec<_> = std::iter::once(heading.map(str::to_owned)).chain(rows).collect();
+    let mut widths = [0; N];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.len().max(*width);
@@ -75,22 +89,22 @@ fn table(store: &Store, listed: &[&IssuedCertificate], now: Timestamp) -> String
     rows.iter().map(|row| line(row, widths)).collect()
 }
 
-fn line(row: &[String; 5], widths: [usize; 5]) -> String {
+fn line<const N: usize>(row: &[String; N], widths: [usize; N]) -> String {
     let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
     format!("{}\n", cells.join("  ").trim_end())
 }
 
-fn state(store: &Store, issued: &IssuedCertificate, now: Timestamp) -> String {
-    match store.revocation(&issued.serial) {
+fn state(record: &CertificateRecord, now: Timestamp) -> String {
+    match record.revocation {
         Some(revocation) => format!("revoked ({}, {})", revocation.reason, revocation.at),
-        None => state_name(store, issued, now).to_owned(),
+        None => state_name(record, now).to_owned(),
     }
 }
 
-fn state_name(store: &Store, issued: &IssuedCertificate, now: Timestamp) -> &'static str {
-    if store.revocation(&issued.serial).is_some() {
+fn state_name(record: &CertificateRecord, now: Timestamp) -> &'static str {
+    if record.revocation.is_some() {
         "revoked"
-    } else if issued.not_after < now {
+    } else if record.certificate.not_after < now {
         "expired"
     } else {
         "valid"

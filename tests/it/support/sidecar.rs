@@ -59,6 +59,20 @@ impl Sidecar {
         sidecar
     }
 
+    /// Starts `mantlet ca serve` from the text of a configuration and waits until it serves.
+    pub(crate) fn start_authority(config: &str) -> Self {
+        let authority = Self::spawn_command(&["ca", "serve"], config, &[]);
+        authority.wait_for("started", |event| event["message"] == "started");
+        authority
+    }
+
+    /// Starts `mantlet ca serve` and waits until it has ended; gives its exit status and all that it wrote.
+    pub(crate) fn start_authority_and_fail(config: &str) -> (ExitStatus, String) {
+        let mut authority = Self::spawn_command(&["ca", "serve"], config, &[]);
+        let status = authority.wait_for_exit();
+        (status, authority.text())
+    }
+
     /// Starts one and waits until it has ended; gives its exit status and all that it wrote.
     pub(crate) fn start_and_fail(config: &str) -> (ExitStatus, String) {
         Self::start_and_fail_with(config, &[])
@@ -72,11 +86,15 @@ impl Sidecar {
     }
 
     fn spawn_with(config: &str, environment: &[(&str, &str)]) -> Self {
+        Self::spawn_command(&["run"], config, environment)
+    }
+
+    fn spawn_command(subcommand: &[&str], config: &str, environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("mantlet.toml");
         std::fs::write(&file, config).unwrap();
         let mut child = Command::new(env!("CARGO_BIN_EXE_mantlet"))
-            .arg("run")
+            .args(subcommand)
             .arg(&file)
             .envs(environment.iter().copied())
             .stdin(Stdio::null())

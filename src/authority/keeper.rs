@@ -1,0 +1,182 @@
+//! The one task that keeps what is published up to date: it watches the store, signs CRLs, and renews the server's own certificate.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use crate::ca::{Authority, CaError, Credential, CrlOptions, DnsName, IssuerId, Timestamp};
+use crate::config::AuthorityConfig;
+use crate::net::{Address, Host};
+use crate::tls::UnjudgedAcceptor;
+
+use super::answer::chain;
+use super::published::Published;
+use super::{ServeError, Server, now};
+
+/// How often the store is asked whether another process has changed it.
+const LOOK: Duration = Duration::from_millis(100);
+/// How often it is looked whether time alone has made something due.
+const TICK: Duration = Duration::from_secs(5);
+/// How long the server's own certificate is valid; it is renewed at half of it.
+const SERVER_TTL: Duration = Duration::from_secs(7 * 86_400);
+const ACTOR: &str = "server";
+
+/// The task.
+pub(super) struct Keeper {
+    publish: watch::Sender<Arc<Published>>,
+    options: CrlOptions,
+    /// The version of the store when it was last looked through.
+    seen: i64,
+    own: Own,
+    /// What was said last to be wrong, so that it is said once.
+    fault: Option<String>,
+}
+
+/// The server's own certificate.
+struct Own {
+    issuer: IssuerId,
+    renew_at: Timestamp,
+}
+
+impl Keeper {
+    /// Signs what is due, and gives what is published and the server's first certificate.
+    pub(super) async fn start(
+        config: &AuthorityConfig,
+        authority: &Authority,
+    ) -> Result<(Self, watch::Receiver<Arc<Published>>, UnjudgedAcceptor), ServeError> {
+        let settings = &config.authority;
+        let options = CrlOptions { next_update: settings.next_update, root_next_update: settings.root_next_update };
+        authority.sign_due_crls(&options, ACTOR, now()).await?;
+        let published = Arc::new(publish(authority).await?);
+        let (own, acceptor) = own(config, authority).await?;
+        let seen = published.state.version;
+        let (publish, receiver) = watch::channel(published);
+        Ok((Self { publish, options, seen, own, fault: None }, receiver, acceptor))
+    }
+
+    /// Goes on until it is dropped.
+    pub(super) async fn run(mut self, server: &Server) {
+        let mut changes = server.authority.store().changes();
+        let mut ticked = Instant::now();
+        loop {
+            tokio::select! {
+                // The store that sends them is held by the server.
+                _ = changes.changed() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            let tick = ticked.elapsed() >= TICK;
+            if tick {
+                ticked = Instant::now();
+            }
+            let outcome = self.look(server, tick).await;
+            self.tell(outcome);
+        }
+    }
+
+    async fn look(&mut self, server: &Server, tick: bool) -> Result<(), ServeError> {
+        let authority = &server.authority;
+        let state = authority.store().state().await?;
+        if state.version == self.seen && !tick {
+            return Ok(());
+        }
+        let issuers = authority.issuers().await?;
+        let lacking = state.revoked_version > state.crls_version;
+        if lacking || (tick && authority.has_due_crls(&issuers, now()).await?) {
+            for signed in authority.sign_due_crls(&self.options, ACTOR, now()).await? {
+                server.metrics.crls_signed.inc();
+                info!(
+                    issuer = %signed.record.issuer,
+                    number = signed.record.number,
+                    entries = signed.entries,
+                    next_update = %signed.record.next_update,
+                    "CRL signed"
+                );
+            }
+        }
+        let shown = self.publish.borrow().state.clone();
+        let state = authority.store().state().await?;
+        let other_files = (shown.crls_version, shown.anchors_version) != (state.crls_version, state.anchors_version);
+        if other_files
+            || shown.entities_version != state.entities_version
+            || shown.revoked_version != state.revoked_version
+        {
+            self.publish.send_replace(Arc::new(publish(authority).await?));
+        }
+        if self.own.issuer != authority.issuers().await?.issuing() || self.own.renew_at <= now() {
+            let (own, acceptor) = own(&server.config, authority).await?;
+            self.own = own;
+            server.acceptor.store(Arc::new(acceptor));
+            info!("the server's own certificate was renewed");
+        }
+        self.seen = state.version;
+        Ok(())
+    }
+
+    /// Says what is wrong once, and that it is over.
+    fn tell(&mut self, outcome: Result<(), ServeError>) {
+        match (outcome, &self.fault) {
+            (Ok(()), None) => {}
+            (Ok(()), Some(_)) => {
+                info!("the store and the keys are usable again");
+                self.fault = None;
+            }
+            (Err(fault), told) => {
+                let text = chain(&fault);
+                if told.as_ref() != Some(&text) {
+                    if matches!(fault, ServeError::Authority(CaError::StoreBusy { .. })) {
+                        warn!("{text}");
+                    } else {
+                        error!("{text}");
+                    }
+                    self.fault = Some(text);
+                }
+            }
+        }
+    }
+}
+
+async fn publish(authority: &Authority) -> Result<Published, CaError> {
+    let issuers = authority.issuers().await?;
+    Ok(Published::new(&issuers, authority.crls().await?))
+}
+
+/// Issues the server's own certificate.
+async fn own(config: &AuthorityConfig, authority: &Authority) -> Result<(Own, UnjudgedAcceptor), ServeError> {
+    let (dns, ip) = names(config);
+    let spiffe = authority.store().trust_domain().member("ca").map_err(CaError::from)?;
+    let credential: Credential = authority.issue_server(&spiffe, &dns, &ip, SERVER_TTL, now()).await?;
+    let certificate = &credential.certificate;
+    let half = certificate.not_after.to_system().duration_since(now().to_system()).unwrap_or_default() / 2;
+    let own = Own { issuer: certificate.issuer, renew_at: now().saturating_add(half) };
+    Ok((own, UnjudgedAcceptor::new(credential.chain_pem(), credential.key_pem())?))
+}
+
+fn names(config: &AuthorityConfig) -> (Vec<DnsName>, Vec<IpAddr>) {
+    let listen = match &config.authority.listen.value {
+        Address::Tcp(address) if !address.ip().is_unspecified() => Some(address.ip()),
+        _ => None,
+    };
+    let by_default = || {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let dns = ["ca".to_owned(), "localhost".to_owned(), host].map(Host::Dns);
+        let ip = [Some(IpAddr::from([127, 0, 0, 1])), "::1".parse().ok(), listen].into_iter().flatten().map(Host::Ip);
+        dns.into_iter().chain(ip).collect()
+    };
+    let (mut dns, mut ip): (Vec<DnsName>, Vec<IpAddr>) = (Vec::new(), Vec::new());
+    for name in config.authority.names.clone().unwrap_or_else(by_default) {
+        match name {
+            // A host's name that no certificate can carry is left out.
+            Host::Dns(name) => dns.extend(name.parse::<DnsName>().ok().filter(|name| !dns.contains(name))),
+            Host::Ip(address) => {
+                if !ip.contains(&address) {
+                    ip.push(address);
+                }
+            }
+        }
+    }
+    (dns, ip)
+}

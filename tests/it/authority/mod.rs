@@ -1,0 +1,9 @@
+//! `mantlet ca serve`: enrolment by openssl and curl, revocation, rotation, and what attackers try.
+
+mod attacks;
+mod crash;
+mod enrolment;
+mod replicas;
+mod rig;
+mod rotation;
+mod serving;

@@ -1,0 +1,139 @@
+//! Several authorities over one `PostgreSQL` database.
+
+use std::collections::HashSet;
+use std::process::Command;
+use std::thread;
+
+use super::rig::{Rig, config, openssl, text};
+use crate::support::postgres::Postgres;
+use crate::support::sidecar::Sidecar;
+
+const ROUNDS: usize = 10;
+
+/// A copy of an authority's folder, as the machine of another replica has it.
+fn replica(rig: &Rig, name: &str) -> tempfile::TempDir {
+    let folder = tempfile::Builder::new().prefix(name).tempdir().unwrap();
+    let copied = Command::new("cp").arg("-a").arg(rig.path("ca")).arg(folder.path()).status().unwrap();
+    assert!(copied.success());
+    folder
+}
+
+#[test]
+fn replicas_on_postgres_issue_and_revoke_as_one_while_one_of_them_dies() {
+    let postgres = Postgres::start();
+    let socket = postgres.socket();
+    let store =
+        format!("store = \"postgres://postgres@localhost/postgres?host={}\"", socket.parent().unwrap().display());
+    let limits = "[limits]\nname_per_minute = 100000\naddress_per_minute = 1000000\n";
+    let mut rig = Rig::new();
+    let early = rig.register("early", &[]);
+    rig.enrolled("early", &early);
+    let folders = [replica(&rig, "two"), replica(&rig, "three")];
+    rig.server.signal("TERM");
+    rig.server.wait_for_exit();
+    // The first moves what is on record; the others find it there.
+    rig.server = Sidecar::start_authority(&config(&rig.folder, &store, limits));
+    let replicas: Vec<Sidecar> =
+        folders.iter().map(|folder| Sidecar::start_authority(&config(folder, &store, limits))).collect();
+    assert_eq!(rig.list().len(), 1, "the command line goes where the records are");
+
+    rig.register("ads", &[]);
+    rig.ca(&["bootstrap", "ads", "--out", &rig.text_path("b.pem")]);
+    let request = rig.request("k", "/CN=x");
+    let data = format!("@{}", request.body.display());
+    let enrol = |port: u16| {
+        let output = Command::new("curl")
+            .args([
+                "--silent",
+                "--fail",
+                "--max-time",
+                "20",
+                "--cacert",
+                &rig.text_path("ca/ca.pem"),
+                "--cert",
+                &rig.text_path("b.pem"),
+            ])
+            .args(["-H", "content-type: application/pkcs10", "--data-binary", &data])
+            .arg(format!("https://localhost:{port}/.well-known/est/simpleenroll"))
+            .output()
+            .unwrap();
+        output.status.success().then_some(output.stdout)
+    };
+    let ports = [&rig.server, &replicas[0], &replicas[1]].map(|replica| replica.address("est").port());
+    let answers: Vec<Vec<u8>> = thread::scope(|scope| {
+        let enrol = &enrol;
+        let callers: Vec<_> = ports
+            .into_iter()
+            .map(|port| scope.spawn(move || (0..ROUNDS).filter_map(|_| enrol(port)).collect::<Vec<_>>()))
+            .collect();
+        // The first answer of the last replica is its death.
+        while enrol(ports[2]).is_none() {}
+        replicas[1].signal("KILL");
+        callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
+    });
+    assert!(answers.len() >= 2 * ROUNDS, "the others go on: {}", answers.len());
+    let mut serials = HashSet::new();
+    for answer in &answers {
+        let pem = rig.keep("answer", &super::rig::Answered { status: 200, headers: String::new(), body: text(answer) });
+        let serial = openssl(&["x509", "-in", pem.to_str().unwrap(), "-noout", "-serial"]);
+        assert!(
+            serials.insert(serial.trim().trim_start_matches("serial=").to_ascii_lowercase()),
+            "a serial number twice"
+        );
+    }
+    let listed: HashSet<String> = rig.list().iter().map(|entry| entry["serial"].as_str().unwrap().to_owned()).collect();
+    assert!(serials.is_subset(&listed));
+
+    // Revocations by several commands at once: each replica serves one and the same CRL, with all of them.
+    let revoked: Vec<&String> = serials.iter().take(6).collect();
+    thread::scope(|scope| {
+        let rig = &rig;
+        for serial in &revoked {
+            scope.spawn(move || rig.ca(&["revoke", "--serial", serial]));
+        }
+    });
+    let deadline = std::time::Instant::now() + crate::support::sidecar::PATIENCE;
+    for server in [&rig.server, &replicas[0]] {
+        let file = rig.text_path("served.crl");
+        let url = format!("http://{}/ca.crl", server.address("crl"));
+        loop {
+            super::rig::curl(&[&url, "--output", &file, "--dump-header", "-", "--no-include"]);
+            let shown = openssl(&["crl", "-inform", "DER", "-in", &file, "-noout", "-text"]).to_ascii_lowercase();
+            if revoked.iter().all(|serial| shown.contains(serial.as_str())) {
+                break;
+            }
+            assert!(std::time::Instant::now() < deadline, "{shown}");
+        }
+    }
+    let signed = |server: &Sidecar| -> Vec<u64> {
+        let events = server.events();
+        events
+            .iter()
+            .filter(|event| event["message"] == "CRL signed")
+            .map(|event| event["number"].as_u64().unwrap())
+            .collect()
+    };
+    let mut numbers = [signed(&rig.server), signed(&replicas[0])].concat();
+    let count = numbers.len();
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers.len(), count, "a CRL number twice");
+    assert!(rig.ca(&["log", "--verify"]).contains("the log is whole"));
+}
+
+#[test]
+fn the_store_of_another_authority_is_refused() {
+    let postgres = Postgres::start();
+    let socket = postgres.socket();
+    let store =
+        format!("store = \"postgres://postgres@localhost/postgres?host={}\"", socket.parent().unwrap().display());
+    let mut first = Rig::new();
+    first.server.signal("TERM");
+    first.server.wait_for_exit();
+    first.server = Sidecar::start_authority(&config(&first.folder, &store, ""));
+    let second = Rig::new();
+    let (status, said) = Sidecar::start_authority_and_fail(&config(&second.folder, &store, ""));
+    assert!(!status.success() && said.contains("holds the store of another authority"), "{said}");
+    let (status, said) = Sidecar::start_authority_and_fail(&config(&first.folder, "store = \"sqlite\"", ""));
+    assert!(!status.success() && said.contains("write store = "), "{said}");
+}

@@ -38,7 +38,7 @@ COPY --from=mantlet-build --chown=65532:65532 /owned /etc/mantlet/certs
 COPY --from=mantlet-build --chown=65532:65532 /owned /var/lib/mantlet
 ENV PATH=/usr/local/bin
 USER 65532:65532
-HEALTHCHECK --interval=5s --timeout=3s --start-period=5s CMD ["mantlet", "health"]
+HEALTHCHECK --interval=2s --timeout=5s --start-period=30s CMD ["mantlet", "health"]
 ENTRYPOINT ["mantlet"]
 CMD ["run", "/etc/mantlet/mantlet.toml"]
 

@@ -70,7 +70,7 @@ pub(crate) async fn create(mantlet: &Path, folder: &Path) -> anyhow::Result<Pki>
 
     let everybodys = Authority::init(mantlet, folder.join("public-ca")).await?;
     let public = everybodys.issue("public", &issued, &served_here).await?;
-    let issuer = everybodys.issue("issuer", &issued, &served_here).await?;
+    let tokens = everybodys.issue("issuer", &issued, &served_here).await?;
 
     let stolen = ours.issue("stolen", &issued, &["--spiffe", &gateway_id]).await?;
     ours.revoke(&stolen).await?;
@@ -93,7 +93,7 @@ pub(crate) async fn create(mantlet: &Path, folder: &Path) -> anyhow::Result<Pki>
         back_office,
         public_anchor: everybodys.certificate(),
         public,
-        issuer,
+        issuer: tokens,
         foreign,
         foreign_ad_service,
         expired,

@@ -152,7 +152,7 @@ fn reused(title: &str, [client, server]: [&str; 2], [one, other]: [Option<&Repor
             );
         }
         None => {
-            step.problems.push(format!("the second request opened a connection of its own: {one:?}, then {other:?}"))
+            step.problems.push(format!("the second request opened a connection of its own: {one:?}, then {other:?}"));
         }
     }
     let opened = other.len().saturating_sub(one.len());

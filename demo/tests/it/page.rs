@@ -30,7 +30,7 @@ fn place_an_ad(browser: &mut Browser, title: &str) {
 fn a_seller_signs_in_sees_ads_with_their_sellers_and_places_one() {
     let market = Market::up();
     let mut browser = browser_at(&market);
-    market.picture(&mut browser, "welcome");
+    browser.picture("welcome");
     assert!(!browser.is_shown("#market"), "nothing is for sale for strangers");
 
     sign_in(&mut browser, "anneke@example.org", "wrong");
@@ -46,7 +46,7 @@ fn a_seller_signs_in_sees_ads_with_their_sellers_and_places_one() {
         browser.text("#hops").split_whitespace().collect::<Vec<_>>(),
         hops.split_whitespace().collect::<Vec<_>>()
     );
-    market.picture(&mut browser, "ads");
+    browser.picture("ads");
 
     place_an_ad(&mut browser, "Spirit level <b>1 m</b>");
     browser.wait_until("document.querySelector('.fresh') !== null");
@@ -93,17 +93,17 @@ fn the_page_fits_a_phone_and_everything_in_it_has_a_name() {
     let market = Market::up();
     let mut browser = browser_at(&market);
     browser.size(PHONE);
-    market.picture(&mut browser, "welcome-phone");
+    browser.picture("welcome-phone");
     sign_in(&mut browser, "anneke@example.org", "market-anneke");
     browser.wait_until("document.querySelectorAll('.ad').length > 10");
-    market.picture(&mut browser, "ads-phone");
+    browser.picture("ads-phone");
     for size in [PHONE, (320, 640), DESKTOP] {
         browser.size(size);
         let width = browser.value("document.documentElement.scrollWidth").as_u64().unwrap();
         assert!(width <= u64::from(size.0), "{width} does not fit into {size:?}");
     }
     browser.click("#sell");
-    market.picture(&mut browser, "new-ad");
+    browser.picture("new-ad");
     let nameless: Value = browser.value(
         "[...document.querySelectorAll('input, select, button')].filter((it) => \
          !(it.labels?.length || it.innerText || it.ariaLabel)).map((it) => it.outerHTML)",

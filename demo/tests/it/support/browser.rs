@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 /// One page in a browser of its own, with a profile that is gone afterwards.
 pub(crate) struct Browser {
-    browser: Child,
+    process: Child,
     to: ChildStdin,
     from: BufReader<ChildStdout>,
     last_id: u64,
@@ -30,7 +30,7 @@ impl Browser {
     pub(crate) fn start(trusted_keys: &[String]) -> Self {
         let profile = tempfile::tempdir().unwrap();
         // The protocol wants the descriptors 3 and 4, which the shell makes of the two pipes that there are.
-        let mut browser = Command::new("sh")
+        let mut process = Command::new("sh")
             .args([
                 "-c",
                 r#"exec "$0" "$@" 3<&0 4>&1 0</dev/null 1>&2"#,
@@ -48,8 +48,8 @@ impl Browser {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let (to, from) = (browser.stdin.take().unwrap(), BufReader::new(browser.stdout.take().unwrap()));
-        let mut page = Self { browser, to, from, last_id: 0, session: None, complaints: Vec::new(), _profile: profile };
+        let (to, from) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
+        let mut page = Self { process, to, from, last_id: 0, session: None, complaints: Vec::new(), _profile: profile };
         let target = page.call("Target.createTarget", &json!({ "url": "about:blank" }))["targetId"].clone();
         let attached = page.call("Target.attachToTarget", &json!({ "targetId": target, "flatten": true }));
         page.session = Some(attached["sessionId"].as_str().unwrap().to_owned());
@@ -82,7 +82,7 @@ impl Browser {
         answer["result"]["value"].clone()
     }
 
-    /// Waits until the condition holds, which it is asked at each change of the page. Fails after 20 s with what the page shows.
+    /// Waits until the condition holds, which it is asked at each change of the page. Fails after 60 s with what the page shows.
     pub(crate) fn wait_until(&mut self, condition: &str) {
         let holds = self.value(&format!(
             "new Promise((done) => {{
@@ -91,12 +91,12 @@ impl Browser {
                 const changes = {{ subtree: true, childList: true, attributes: true, characterData: true }};
                 new MutationObserver(look).observe(document, changes);
                 document.addEventListener('readystatechange', look);
-                setTimeout(() => done(look() === true), 20_000);
+                setTimeout(() => done(look() === true), 60_000);
             }})"
         ));
         if holds != true {
             let shown = self.value("document.body.innerText");
-            panic!("{condition}: not within 20 s; {:?}; {shown}", self.complaints);
+            panic!("{condition}: not within 60 s; {:?}; {shown}", self.complaints);
         }
     }
 
@@ -126,8 +126,10 @@ impl Browser {
         self.value(&format!("document.querySelector({selector}).checkVisibility()")) == true
     }
 
-    /// A picture of what the window shows, as PNG.
-    pub(crate) fn picture(&mut self, file: &Path) {
+    /// Keeps a picture of what the window shows in the folder `PICTURES`, where that is set: for people to look at.
+    pub(crate) fn picture(&mut self, name: &str) {
+        let Some(folder) = std::env::var_os("PICTURES") else { return };
+        let file = Path::new(&folder).join(format!("{name}.png"));
         let picture = self.call("Page.captureScreenshot", &json!({ "format": "png" }));
         std::fs::write(file, STANDARD.decode(picture["data"].as_str().unwrap()).unwrap()).unwrap();
     }
@@ -168,7 +170,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        self.browser.kill().ok();
-        self.browser.wait().ok();
+        self.process.kill().ok();
+        self.process.wait().ok();
     }
 }

@@ -12,7 +12,6 @@ use x509_parser::parse_x509_certificate;
 use x509_parser::pem::Pem;
 
 use super::Service;
-use super::browser::Browser;
 
 /// A running market; it is stopped when it is dropped.
 pub(crate) struct Market {
@@ -42,13 +41,6 @@ impl Market {
     pub(crate) fn public_keys(&self) -> Vec<String> {
         let folder = Path::new(self.text("ca")).parent().unwrap().with_file_name("issued");
         ["public.pem", "issuer.pem"].map(|file| key_hash(&folder.join(file))).into()
-    }
-
-    /// Keeps a picture of what the browser shows in the folder `PICTURES`, where that is set: for people to look at.
-    pub(crate) fn picture(&self, browser: &mut Browser, name: &str) {
-        if let Some(folder) = std::env::var_os("PICTURES") {
-            browser.picture(&PathBuf::from(folder).join(format!("{name}.png")));
-        }
     }
 }
 

@@ -57,6 +57,12 @@ pub fn write_pair_durably(first: (&Path, &[u8], Audience), second: (&Path, &[u8]
     sync_folder(folder)
 }
 
+/// Puts a file that was written durably in the place of another of the same folder.
+pub fn rename_durably(from: &Path, to: &Path) -> Result<(), FileError> {
+    fs::rename(from, to).map_err(io_error("write", to))?;
+    sync_folder(folder_of(to))
+}
+
 /// Makes a folder and its parents; one that is there already is left as it is.
 pub fn create_folder(folder: &Path) -> Result<(), FileError> {
     fs::create_dir_all(folder).map_err(io_error("make the folder", folder))

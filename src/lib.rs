@@ -9,6 +9,7 @@ pub mod ca;
 pub mod cli;
 pub mod config;
 pub mod durable;
+pub mod enrolment;
 pub mod fetch;
 pub mod identity;
 pub mod net;

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::enrolment::EnrolmentStatus;
 use crate::policy::RequestRule;
 use crate::proxy::connections::{Live, Phase};
 use crate::proxy::refusals::RefusalRecord;
@@ -37,6 +38,9 @@ pub struct Document {
     pub readiness: Readiness,
     /// Its own certificate.
     pub identity: Option<CertificateEntry>,
+    /// How an authority certifies it; absent where files are named.
+    #[serde(default)]
+    pub enrolment: Option<EnrolmentEntry>,
     /// Its trust anchors.
     pub anchors: Vec<CertificateEntry>,
     /// The certificates of its edge listeners.
@@ -91,6 +95,43 @@ pub struct PublicCertificateEntry {
     /// Its certificate.
     #[serde(flatten)]
     pub certificate: CertificateEntry,
+}
+
+/// How an authority certifies the process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EnrolmentEntry {
+    /// Its address.
+    pub authority: String,
+    /// The name that it knows us by.
+    pub name: String,
+    /// `certified`, `failing` (the last attempt to renew brought nothing) or `missing` (there is no certificate that is good).
+    pub state: String,
+    /// When the certificate is renewed.
+    pub renewal: Option<String>,
+    /// When the authority was last asked for a certificate.
+    pub last_attempt: Option<String>,
+    /// When it last gave one.
+    pub last_success: Option<String>,
+    /// When it is asked again.
+    pub next_attempt: Option<String>,
+    /// Certificates that it gave since the start.
+    pub successes: u64,
+    /// Attempts since the start that brought none.
+    pub failures: u64,
+    /// Since when no attempt has brought any.
+    pub failing_since: Option<String>,
+    /// Why the last one has not, by name.
+    pub reason: Option<String>,
+    /// The same in words.
+    pub last_error: Option<String>,
+    /// What the authority says of our registration: `active`, `suspended` or `removed`; empty where it was not heard yet.
+    pub registration: String,
+    /// Whether changes are heard of at once.
+    pub push_connected: bool,
+    /// Why not.
+    pub push_error: Option<String>,
+    /// The authority's clock less ours.
+    pub clock_skew_seconds: Option<i64>,
 }
 
 /// What is known of revocation.
@@ -351,6 +392,7 @@ impl Document {
             config_file: running.config_file.display().to_string(),
             readiness: Readiness::judge(&running, &reload, now),
             identity: running.own.as_ref().map(|own| CertificateEntry::of(own, now)),
+            enrolment: running.enrolment.as_ref().map(EnrolmentEntry::from),
             anchors: running.anchors.iter().map(|anchor| CertificateEntry::of(anchor, now)).collect(),
             public_certificates: running
                 .public
@@ -389,6 +431,35 @@ impl CertificateEntry {
             not_after: Instant(info.not_after).to_string(),
             expires_in_seconds: seconds_until(info.not_after, now),
             fingerprint: info.fingerprint_hex(),
+        }
+    }
+}
+
+impl From<&EnrolmentStatus> for EnrolmentEntry {
+    fn from(status: &EnrolmentStatus) -> Self {
+        let time = |time: Option<SystemTime>| time.map(|time| Instant(time).to_string());
+        let state = match (&status.missing, status.is_failing()) {
+            (Some(_), _) => "missing",
+            (None, true) => "failing",
+            (None, false) => "certified",
+        };
+        Self {
+            authority: status.authority.clone(),
+            name: status.name.clone(),
+            state: state.to_owned(),
+            renewal: time(status.renewal),
+            last_attempt: time(status.last_attempt),
+            last_success: time(status.last_success),
+            next_attempt: time(status.next_attempt),
+            successes: status.successes,
+            failures: status.failures,
+            failing_since: time(status.failing_since),
+            reason: status.last_error.as_ref().map(|failure| failure.label.to_owned()),
+            last_error: status.last_error.as_ref().map(ToString::to_string),
+            registration: status.registration.clone(),
+            push_connected: status.push.connected,
+            push_error: status.push.last_error.as_ref().map(ToString::to_string),
+            clock_skew_seconds: status.clock_skew,
         }
     }
 }

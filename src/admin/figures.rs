@@ -58,6 +58,7 @@ impl Figures {
             Some(&Unit::Seconds),
             earliest(own.chain(anchors).chain(public)),
         )?;
+        self.encode_enrolment(encoder)?;
         self.encode_crls(encoder)?;
         self.encode_crl_sources(encoder)?;
         self.encode_issuers(encoder)
@@ -98,6 +99,32 @@ impl Figures {
             issuers.iter().map(|issuer| (label(&issuer.name), if issuer.last_error.is_some() { 1.0 } else { 0.0 }));
         let help = "1 where the last attempt to get the keys of an issuer of tokens failed";
         encode_gauges(encoder, "mantlet_token_keys_failing", help, None, failing)
+    }
+
+    fn encode_enrolment(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let running = self.running.load();
+        let Some(enrolment) = &running.enrolment else { return Ok(()) };
+        let help = "Attempts to have the authority certify us, by outcome";
+        let mut family =
+            encoder.encode_descriptor("mantlet_identity_renewals", help, None, ConstCounter::<u64>::TYPE)?;
+        for (outcome, count) in [("success", enrolment.successes), ("failure", enrolment.failures)] {
+            ConstCounter::new(count).encode(family.encode_family(&[("outcome", outcome)])?)?;
+        }
+        let one_if = |is_so: bool| if is_so { 1.0 } else { 0.0 };
+        let help = "1 where the last attempt to have the authority certify us failed";
+        encode_gauge(encoder, "mantlet_identity_renewal_failing", help, None, one_if(enrolment.is_failing()))?;
+        if let Some(renewal) = enrolment.renewal {
+            let help = "When our certificate is renewed";
+            let name = "mantlet_identity_renewal_timestamp";
+            encode_gauge(encoder, name, help, Some(&Unit::Seconds), unix_seconds(renewal))?;
+        }
+        let help = "1 where the authority tells of changes at once";
+        encode_gauge(encoder, "mantlet_authority_push_connected", help, None, one_if(enrolment.push.connected))?;
+        let Some(skew) = enrolment.clock_skew else { return Ok(()) };
+        let help = "The authority's clock less ours";
+        #[expect(clippy::cast_precision_loss, reason = "exact for any distance of clocks that matters")]
+        let skew = skew as f64;
+        encode_gauge(encoder, "mantlet_authority_clock_skew", help, Some(&Unit::Seconds), skew)
     }
 
     fn encode_crls(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

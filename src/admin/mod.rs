@@ -18,6 +18,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use prometheus_client::registry::Registry;
 
+use crate::enrolment::EnrolmentStatus;
 use crate::policy::RequestRule;
 use crate::proxy::connections::Connections;
 use crate::proxy::refusals::Refusals;
@@ -27,7 +28,7 @@ use crate::x509::CertificateInfo;
 
 pub use client::{Answer, ClientError, DEFAULT_ADDRESS, Format, Target, TargetError, ask};
 pub use document::{
-    CertificateEntry, ConnectionEntry, CrlEntry, Document, IssuerEntry, ListenerEntry, PeerEntry,
+    CertificateEntry, ConnectionEntry, CrlEntry, Document, EnrolmentEntry, IssuerEntry, ListenerEntry, PeerEntry,
     PublicCertificateEntry, RefusalEntry, ReloadEntry, ReloadErrorEntry, RevocationEntry, SourceEntry, UpstreamEntry,
 };
 pub use readiness::Readiness;
@@ -66,6 +67,8 @@ pub struct Running {
     pub config_file: PathBuf,
     /// Our own certificate.
     pub own: Option<CertificateInfo>,
+    /// How an authority certifies us; absent where files are named.
+    pub enrolment: Option<EnrolmentStatus>,
     /// The trust anchors.
     pub anchors: Vec<CertificateInfo>,
     /// The certificates of edge listeners, with the names of these.

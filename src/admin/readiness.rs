@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::enrolment::EnrolmentStatus;
 use crate::revocation::{CrlStatus, Freshness, SourceStatus};
 use crate::token::{IssuerStatus, KeyState};
 use crate::x509::{CertificateInfo, Instant};
@@ -31,13 +32,20 @@ impl Readiness {
         if running.listeners.is_empty() {
             not_ready.push("no listener is bound yet".to_owned());
         }
-        not_ready.extend(fault_of_own(running.own.as_ref(), now));
+        let enrolment = running.enrolment.as_ref();
+        let not_enrolled = enrolment.and_then(EnrolmentStatus::not_ready);
+        // The authority's reason says more than that there is no certificate.
+        let of_own =
+            fault_of_own(running.own.as_ref(), now).filter(|_| running.own.is_some() || not_enrolled.is_none());
+        not_ready.extend(of_own);
+        not_ready.extend(not_enrolled);
         if running.is_nobody_let_in {
             let sources = running.revocation.sources.iter().map(silent).collect::<Vec<_>>().join("; ");
             not_ready.push(format!("no CRL is loaded yet, so that every peer would be refused: {sources}"));
         }
         not_ready.extend(running.issuers.iter().filter_map(never_had));
         let mut warnings: Vec<String> = running.revocation.own.iter().map(|own| own.message.clone()).collect();
+        warnings.extend(enrolment.iter().flat_map(|enrolment| enrolment.warnings(now)));
         warnings.extend(running.revocation.crls.iter().filter_map(|crl| overdue(crl, now)));
         warnings.extend(running.issuers.iter().filter_map(|issuer| aged(issuer, now)));
         if let Some(error) = &reload.last_error {

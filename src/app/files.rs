@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
-use crate::config::{Config, CrlSource};
+use crate::config::{Config, CrlSource, Identity};
 use crate::revocation::crl_files;
 
 /// How often the files are looked at without being told.
@@ -124,12 +124,18 @@ fn files_of(config: &Config) -> Vec<PathBuf> {
         CrlSource::Path(path) => Some(path.clone()),
         CrlSource::Url(_) => None,
     });
+    // What the authority gave is written here, and by nobody else.
+    let own: Vec<PathBuf> = match &config.identity {
+        Identity::Files(_) => {
+            let (certificate, key) = config.identity.files();
+            [certificate].into_iter().chain(key).collect()
+        }
+        Identity::Authority(enrolment) => vec![enrolment.bootstrap.path().value.clone()],
+    };
     let issuers = config.issuers.iter().filter_map(|issuer| issuer.jwks_anchors.as_ref()).flatten();
-    let key = config.identity.private_key.iter();
     let public = config.edge.iter().flat_map(|edge| [&edge.certificate].into_iter().chain(&edge.private_key));
-    let own = [&config.identity.certificate].into_iter().chain(key);
-    let located = own.chain(trust).chain(issuers).chain(public);
-    located.map(|path| path.value.clone()).chain(crls).chain([config.path.clone()]).collect()
+    let named = trust.chain(issuers).chain(public).map(|path| path.value.clone());
+    own.into_iter().chain(named).chain(crls).chain([config.path.clone()]).collect()
 }
 
 /// The folder of a file and, where the file or its folder is a symbolic link, as secrets are mounted, the folder that it leads to.

@@ -204,6 +204,11 @@ impl Listeners {
         self.install_edges(prepared.edges, making);
     }
 
+    /// Whether none runs.
+    pub(super) fn is_empty(&self) -> bool {
+        self.inbound.is_empty() && self.outbound.is_empty() && self.edge.is_empty()
+    }
+
     /// The policy of an inbound listener as it is now.
     pub(super) fn rules(&self, name: &str) -> Option<Arc<InboundRules>> {
         self.inbound.get(name).map(Running::rules)

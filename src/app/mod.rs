@@ -4,6 +4,7 @@
 //! in use, and the end of the process.
 
 mod edges;
+mod enrol;
 mod files;
 mod listeners;
 mod process;
@@ -26,6 +27,7 @@ use tracing::{info, warn};
 
 use crate::admin::{self, AdminState};
 use crate::config::{Config, Problems};
+use crate::enrolment;
 use crate::net::{Address, BindError, Listener, Workers};
 use crate::proxy::connections::Connections;
 use crate::proxy::metrics::ProxyMetrics;
@@ -61,6 +63,16 @@ pub enum AppError {
     /// What runs was made from a file, and there is something else in its place now.
     #[error("{}: is no regular file any more, expected one; put the file back", .0.display())]
     Irregular(PathBuf),
+    /// The authority has not certified us for what the configuration says now.
+    #[error("{authority} has not certified {name} yet: {reason}")]
+    NotEnrolled {
+        /// Its address.
+        authority: String,
+        /// The name that it knows us by.
+        name: String,
+        /// What is missing.
+        reason: String,
+    },
     /// The system gives no threads, signals or event queue.
     #[error("the system refuses what a start needs: {0}")]
     System(#[from] std::io::Error),
@@ -77,6 +89,9 @@ pub struct App {
     /// The trust material in use, where every handshake sees it.
     trust: Arc<ArcSwap<TrustMaterial>>,
     revocation: Engine,
+    enrolment: enrolment::Engine,
+    /// What the configuration asks for waits until the authority has certified us.
+    waits_for_certificate: bool,
     /// The CRLs in use, which the engine replaces and every handshake looks into.
     lists: Arc<RevocationLists>,
     /// What was last told of our own certificate's revocation.
@@ -109,7 +124,8 @@ struct Signals {
 }
 
 impl App {
-    /// Reads every file, binds every address and starts to serve. Nothing is served if anything fails.
+    /// Reads every file, binds every address and starts to serve. Nothing is served if anything fails. Where an authority has to
+    /// certify us first, the listeners are bound once it has; until then the admin listener alone answers, and says what is missing.
     ///
     /// # Errors
     /// Every problem of the first stage that has any.
@@ -117,21 +133,28 @@ impl App {
         let (engine, lists) = Engine::new();
         let mut registry = Registry::default();
         let tokens = token::Engine::new(&mut registry);
-        let mut loaded = load(&config, &engine, &lists, &tokens)?;
-        warn_of(&std::mem::take(&mut loaded.findings));
-        let material = Arc::clone(&loaded.material);
+        let mut enrolment = enrolment::Engine::new(&lists);
+        let enrolling = enrolment.prepare(&config, SystemTime::now()).map_err(AppError::Material)?;
+        warn_of(&enrolling.findings);
+        let mut loaded = None;
+        if enrolling.is_enrolled() {
+            let loaded = loaded.insert(load(&config, &engine, &lists, &tokens)?);
+            warn_of(&std::mem::take(&mut loaded.findings));
+        }
+        enrolment.install(enrolling, SystemTime::now());
         let workers = Workers::start(config.runtime.workers)?;
         let connections = Arc::new(Connections::new(workers.count()));
         let refusals = Arc::new(Refusals::default());
-        refusals.set_trusted_anchors(&material.anchors);
         let metrics = ProxyMetrics::register(&mut registry);
         let state = AdminState::new(registry, Arc::clone(&connections), Arc::clone(&refusals));
         let mut app = Self {
             listeners: Listeners::default(),
             admin: None,
             config: config.clone(),
-            trust: Arc::new(ArcSwap::new(material)),
+            trust: Arc::new(ArcSwap::from_pointee(TrustMaterial::nothing(&lists))),
             revocation: engine,
+            enrolment,
+            waits_for_certificate: loaded.is_none(),
             lists,
             own_alarm: None,
             tokens,
@@ -144,7 +167,10 @@ impl App {
             manager: ServiceManager::from_environment(),
             is_draining: false,
         };
-        app.take_up(config, loaded)?;
+        match loaded {
+            Some(loaded) => app.take_up(config, loaded)?,
+            None => app.wait_for_certificate(config)?,
+        }
         Ok(app)
     }
 
@@ -173,6 +199,7 @@ impl App {
                 }
                 event = self.revocation.event() => self.take_revocation_event(event),
                 event = self.tokens.event() => self.take_token_event(event),
+                event = self.enrolment.event() => self.take_enrolment_event(event, &mut files),
                 () = files.changed() => self.reload(&mut files, "a file changed"),
                 _ = signals.hangup.recv() => {
                     self.manager.tell(&Notice::Reloading);
@@ -181,6 +208,7 @@ impl App {
                     self.manager.tell(&Notice::Reloaded(failure.map_or(Ok(()), |failure| Err(failure.message))));
                     self.revocation.ask_now(SystemTime::now());
                     self.tokens.ask_now(SystemTime::now());
+                    self.enrolment.ask_now(SystemTime::now());
                 }
                 _ = signals.terminate.recv() => break,
                 _ = signals.interrupt.recv() => break,
@@ -194,6 +222,9 @@ impl App {
         self.listeners.prune();
         self.tick_revocation();
         self.tick_tokens();
+        if self.enrolment.tick(SystemTime::now()) {
+            self.show();
+        }
         self.manager.keep_alive();
     }
 

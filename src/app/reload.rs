@@ -24,7 +24,13 @@ impl App {
     pub(super) fn reload(&mut self, files: &mut WatchedFiles, cause: &str) {
         files.note();
         let irregular = files.irregular().map(|file| AppError::Irregular(file.to_owned()));
-        match irregular.map_or_else(|| self.read_and_take_up(), Err) {
+        let outcome = irregular.map_or_else(|| self.read_and_take_up(), Err);
+        self.settle_reload(outcome, files, cause);
+    }
+
+    /// Notes how taking something up went.
+    pub(super) fn settle_reload(&mut self, outcome: Result<(), AppError>, files: &mut WatchedFiles, cause: &str) {
+        match outcome {
             Ok(()) => {
                 files.watch(&self.config);
                 self.state.reload.succeeded();
@@ -38,7 +44,10 @@ impl App {
                 );
             }
             Err(error) => {
-                files.try_again();
+                // What waits for the authority is taken up once that has answered.
+                if !matches!(error, AppError::NotEnrolled { .. }) {
+                    files.try_again();
+                }
                 let before = self.state.reload.record().last_error;
                 self.state.reload.failed(error.to_string());
                 if before.is_none_or(|before| before.message != error.to_string()) {
@@ -50,9 +59,16 @@ impl App {
 
     fn read_and_take_up(&mut self) -> Result<(), AppError> {
         let (config, _) = Config::load(&self.config.path)?;
+        let enrolling = self.enrolment.prepare(&config, SystemTime::now()).map_err(AppError::Material)?;
+        warn_of(&enrolling.findings);
+        if !enrolling.is_enrolled() {
+            return self.enrol_first(config, enrolling);
+        }
         let mut loaded = load(&config, &self.revocation, &self.lists, &self.tokens)?;
         let findings = std::mem::take(&mut loaded.findings);
         self.take_up(config, loaded)?;
+        self.enrolment.install(enrolling, SystemTime::now());
+        self.waits_for_certificate = false;
         warn_of(&findings);
         Ok(())
     }
@@ -138,7 +154,7 @@ impl App {
         if failures.is_empty() { Ok((bound, admin)) } else { Err(AppError::Bind(failures)) }
     }
 
-    fn install_admin(&mut self, config: &Config, listener: Option<Listener>) {
+    pub(super) fn install_admin(&mut self, config: &Config, listener: Option<Listener>) {
         if (listener.is_some() || config.admin.is_none())
             && let Some(before) = self.admin.take()
         {
@@ -158,6 +174,7 @@ impl App {
         self.state.running.store(Arc::new(Running {
             config_file,
             own: trust.own.clone(),
+            enrolment: self.enrolment.status(SystemTime::now()),
             anchors: trust.anchors.clone(),
             public: self.public.clone(),
             revocation,

@@ -201,10 +201,17 @@ fn optional<T>(section: Option<Option<T>>) -> Option<Option<T>> {
 }
 
 fn read_material(root: &mut TableReader<'_, '_, '_>) -> Option<MaterialSections> {
-    let identity = root.section("identity", identity::read);
+    let (identity, authority) = root.section("identity", identity::read).unwrap_or_default();
     root.require("identity", "add [identity] with certificate and private_key: the files that prove who we are");
-    let trust = root.section("trust", trust::read);
-    root.require("trust", "add [trust] with anchors: the files of the authority whose certificates are believed");
+    let mut trust = root.section("trust", |t| trust::read(t, authority)).flatten();
+    if root.span("trust").is_none() && authority.enrols {
+        if !authority.pinned {
+            root.rule(None, trust::NOTHING_HELD.to_owned(), trust::NOTHING_HELD_REMEDY);
+        }
+        trust = Some(Trust::in_authority());
+    } else {
+        root.require("trust", "add [trust] with anchors: the files of the authority whose certificates are believed");
+    }
     let revocation = root.section("revocation", revocation::read);
     if root.span("revocation").is_none() {
         let message = "[revocation] is missing: no certificate is checked for revocation";
@@ -217,8 +224,8 @@ fn read_material(root: &mut TableReader<'_, '_, '_>) -> Option<MaterialSections>
         return None;
     }
     Some(MaterialSections {
-        identity: identity.flatten()?,
-        trust: trust.flatten()?,
+        identity: identity?,
+        trust: trust?,
         revocation: optional(revocation)?,
         issuers: issuers.into_iter().collect::<Option<_>>()?,
     })

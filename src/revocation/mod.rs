@@ -236,7 +236,8 @@ impl Engine {
     pub fn ask_now(&mut self, now: SystemTime) {
         let sources = self.plan.iter_mut().flat_map(|plan| &mut plan.sources);
         for source in sources.filter(|source| source.origin.url().is_some()) {
-            // One that is being asked has no time.
+            // One that is being asked has no time, and may be answering what it had before.
+            source.is_wanted_again = source.next_attempt.is_none();
             source.next_attempt = source.next_attempt.map(|_| now);
         }
         self.ask(now);
@@ -330,6 +331,10 @@ impl Engine {
             }
         };
         plan.settle(position, &taking.index, failure, freshness, self.random.f64(), now);
+        let source = &mut plan.sources[position];
+        if std::mem::take(&mut source.is_wanted_again) {
+            source.next_attempt = Some(now);
+        }
         self.use_taken(taking, now)
     }
 

@@ -33,6 +33,8 @@ pub(super) struct Source {
     pub(super) validators: Validators,
     /// When to ask it next; nothing while it is asked, and for files.
     pub(super) next_attempt: Option<SystemTime>,
+    /// It was asked to be asked now while it was being asked.
+    pub(super) is_wanted_again: bool,
     /// When the successor of what it gave is looked for.
     pub(super) refresh_at: Option<SystemTime>,
     /// Failures since the last success.
@@ -99,6 +101,7 @@ impl Source {
             origin,
             validators: Validators::default(),
             next_attempt,
+            is_wanted_again: false,
             refresh_at: None,
             failures_in_a_row: 0,
             supplied: Vec::new(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::ClientConfig;
 use rustls::client::{Resumption, UnbufferedClientConnection};
-use rustls::sign::SingleCertAndKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls_pki_types::ServerName;
 
 use crate::config::TlsVersion;
@@ -18,7 +18,7 @@ use super::error::HandshakeError;
 use super::peer::Peer;
 use super::settings::{provider, versions};
 use super::stream::TlsStream;
-use super::verifier::{ServerVerifier, VERDICT, VerdictCell};
+use super::verifier::{AnyServer, ServerVerifier, VERDICT, VerdictCell};
 
 /// A TLS connection that we made.
 pub type TlsClientStream = TlsStream<UnbufferedClientConnection>;
@@ -60,10 +60,24 @@ impl Connector {
         server_name: Option<&str>,
         min_version: TlsVersion,
     ) -> Result<Self, rustls::Error> {
-        let config = ArcSwap::from_pointee(client_config(material, &expect, min_version)?);
-        // A name that no DNS label rule allows, such as one with an underscore, is not sent; `expect` holds all the same.
-        let server_name = server_name.and_then(|name| ServerName::try_from(name.to_owned()).ok());
-        Ok(Self { config, expect, server_name, min_version })
+        let credential = own_credential(material)?;
+        let config = ArcSwap::from_pointee(client_config(material, Some(credential), &expect, min_version)?);
+        Ok(Self { config, expect, server_name: sent_name(server_name), min_version })
+    }
+
+    /// For calls to an authority, which must prove `expect`; we present `credential`, or nothing.
+    ///
+    /// # Errors
+    /// Where the TLS library cannot use them.
+    pub fn to_authority(
+        material: &Arc<TrustMaterial>,
+        credential: Option<Arc<CertifiedKey>>,
+        expect: PeerPattern,
+        server_name: Option<&str>,
+    ) -> Result<Self, rustls::Error> {
+        let (expect, min_version) = (vec![expect], TlsVersion::V1_2);
+        let config = ArcSwap::from_pointee(client_config(material, credential, &expect, min_version)?);
+        Ok(Self { config, expect, server_name: sent_name(server_name), min_version })
     }
 
     /// Makes ready for other material without using it yet.
@@ -71,7 +85,8 @@ impl Connector {
     /// # Errors
     /// As [`Connector::new`].
     pub fn prepare(&self, material: &Arc<TrustMaterial>) -> Result<PreparedClient, rustls::Error> {
-        client_config(material, &self.expect, self.min_version).map(Arc::new).map(PreparedClient)
+        let credential = own_credential(material)?;
+        client_config(material, Some(credential), &self.expect, self.min_version).map(Arc::new).map(PreparedClient)
     }
 
     /// Makes later handshakes with what was prepared.
@@ -119,18 +134,54 @@ impl Connector {
     }
 }
 
+/// Makes a handshake with whoever answers and presents nothing. It proves nothing of the other end: what comes over such a
+/// connection has to be held against something that is known already, and nothing secret is to be sent.
+///
+/// # Errors
+/// Why it failed.
+pub async fn unsafe_connect_to_anyone(
+    stream: Stream,
+    address: IpAddr,
+    server_name: Option<&str>,
+) -> Result<TlsClientStream, HandshakeError> {
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions(TlsVersion::V1_2))
+        .map_err(HandshakeError::of_library)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyServer))
+        .with_no_client_auth();
+    config.resumption = Resumption::disabled();
+    let name = sent_name(server_name).unwrap_or(ServerName::IpAddress(address.into()));
+    let session = UnbufferedClientConnection::new(Arc::new(config), name).map_err(HandshakeError::of_library)?;
+    let mut stream = TlsStream::new(stream, session);
+    stream.handshake().await?;
+    Ok(stream)
+}
+
+/// A name that no DNS label rule allows, such as one with an underscore, is not sent; what is expected holds all the same.
+fn sent_name(name: Option<&str>) -> Option<ServerName<'static>> {
+    name.and_then(|name| ServerName::try_from(name.to_owned()).ok())
+}
+
+fn own_credential(material: &TrustMaterial) -> Result<Arc<CertifiedKey>, rustls::Error> {
+    material.credential.clone().ok_or_else(|| rustls::Error::General("no own certificate".into()))
+}
+
 fn client_config(
     material: &Arc<TrustMaterial>,
+    credential: Option<Arc<CertifiedKey>>,
     expect: &[PeerPattern],
     min_version: TlsVersion,
 ) -> Result<ClientConfig, rustls::Error> {
-    let credential = material.credential.clone().ok_or_else(|| rustls::Error::General("no own certificate".into()))?;
     let verifier = ServerVerifier { material: Arc::clone(material), expect: expect.to_vec() };
-    let mut config = ClientConfig::builder_with_provider(provider())
+    let builder = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(versions(min_version))?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(credential)));
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    let mut config = match credential {
+        Some(credential) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(credential))),
+        None => builder.with_no_client_auth(),
+    };
     config.resumption = Resumption::disabled();
     config.require_ems = true;
     Ok(config)

@@ -13,7 +13,7 @@ mod unjudged;
 mod verifier;
 
 pub use accept::{Acceptor, FailedHandshake, PreparedServer, Presents, TlsServerStream};
-pub use connect::{Alpn, Connector, PreparedClient, TlsClientStream};
+pub use connect::{Alpn, Connector, PreparedClient, TlsClientStream, unsafe_connect_to_anyone};
 pub use error::HandshakeError;
 pub use peer::{Peer, TrustSnapshot};
 pub use settings::provider;

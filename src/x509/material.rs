@@ -37,7 +37,7 @@ pub enum MaterialPart {
     Certificate,
     /// `identity.private_key`
     PrivateKey,
-    /// The entry of `trust.anchors` with this index.
+    /// The entry of `trust.anchors` with this index; the one after the last for those that the authority served.
     Anchor(usize),
     /// The entry of `trust.intermediates` with this index.
     Intermediate(usize),
@@ -56,6 +56,10 @@ pub enum MaterialPart {
     EdgeCertificate(usize),
     /// `private_key` of the edge listener with this index.
     EdgePrivateKey(usize),
+    /// `identity.bootstrap` or `identity.bootstrap_secret_file`
+    Bootstrap,
+    /// `identity.state_dir`
+    State,
 }
 
 /// Something wrong with the material.
@@ -132,6 +136,23 @@ impl TrustMaterial {
         now: SystemTime,
     ) -> Result<(Self, Vec<MaterialProblem>), UnusableMaterial> {
         load::load(sources, lists, now)
+    }
+
+    /// Without any anchor, so that nobody is believed, and without a certificate of our own.
+    pub fn nothing(lists: &Arc<RevocationLists>) -> Self {
+        Self {
+            credential: None,
+            own: None,
+            anchors: Vec::new(),
+            anchor_points: Vec::new(),
+            anchor_facts: Vec::new(),
+            anchor_ders: Vec::new(),
+            intermediates: Vec::new(),
+            max_depth: 0,
+            own_chain: Vec::new(),
+            revocation: None,
+            lists: Arc::clone(lists),
+        }
     }
 
     /// The CRLs that certificates are looked up in.

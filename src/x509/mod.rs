@@ -8,6 +8,7 @@ mod algorithms;
 mod bare_key;
 mod candidate;
 mod certificate;
+mod credential;
 mod crl;
 mod details;
 mod diagnosis;
@@ -30,6 +31,7 @@ mod sources;
 
 pub use bare_key::{BareKey, BareKeyKind};
 pub use certificate::{CertificateInfo, MalformedCertificate};
+pub use credential::{Credential, CredentialError, read_certificates};
 pub use crl::{
     CrlDetails, CrlEntry, CrlError, CrlFileError, CrlInfo, CrlIssuers, MAX_CRL_BYTES, MAX_CRLS, MAX_ISSUER_BYTES,
     NotTaken, RevocationIndex, VerifiedCrl, digest, read_crl_file, split_crls,
@@ -43,4 +45,5 @@ pub use public::{PublicCertificate, PublicSources};
 pub use refusal::{Refusal, RefusalReason};
 pub use revocation::{RevocationLists, RevocationPolicy, WantedCrl};
 pub use serial::{SerialNumber, SerialNumberError};
+pub use signature::is_self_signed;
 pub use signing_request::{MAX_SIGNING_REQUEST_BYTES, SigningRequest, SigningRequestError};

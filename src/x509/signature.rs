@@ -63,3 +63,8 @@ pub(super) fn verify(signed: &Signed<'_>, issuer: &CertificateDer<'_>) -> Result
     }
     Err(fault)
 }
+
+/// Whether a certificate is signed with the key that it certifies.
+pub fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
+    Signed::split(certificate).is_ok_and(|signed| verify(&signed, certificate).is_ok())
+}

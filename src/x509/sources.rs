@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::{Config, Edge, Identity, Located, Revocation, Trust};
+use crate::config::{Config, Edge, Enrolment, Identity, Located, Revocation, Trust};
 
 use super::revocation::RevocationPolicy;
 use super::{MaterialSources, PublicSources};
@@ -10,10 +10,15 @@ use super::{MaterialSources, PublicSources};
 impl MaterialSources {
     /// The files that these sections name.
     pub fn new(identity: &Identity, trust: &Trust, revocation: Option<&Revocation>) -> Self {
+        let (certificate, private_key) = identity.files();
+        let served = identity.enrolment().filter(|_| trust.anchors_from_authority);
+        // There are none before the authority was first asked.
+        let served = served.map(Enrolment::anchors_file).filter(|file| file.exists());
+        let anchors = paths(&trust.anchors).into_iter().chain(served);
         Self {
-            certificate: Some(identity.certificate.value.clone()),
-            private_key: identity.private_key.as_ref().map(|path| path.value.clone()),
-            anchors: paths(&trust.anchors),
+            certificate: Some(certificate),
+            private_key,
+            anchors: anchors.collect(),
             intermediates: paths(&trust.intermediates),
             max_depth: trust.max_depth,
             revocation: revocation.map(RevocationPolicy::from),

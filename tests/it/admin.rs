@@ -190,6 +190,7 @@ fn revocation(crls: Vec<CrlStatus>) -> RevocationStatus {
 
 fn running() -> Running {
     Running {
+        enrolment: None,
         config_file: "/etc/mantlet/ads.toml".into(),
         own: Some(valid("ads", 7)),
         anchors: vec![valid("ca", 1)],

@@ -12,6 +12,10 @@ const RULES: &str = include_str!("../../packaging/prometheus/mantlet.rules.yml")
 const FIGURES: &str =
     include_str!("snapshots/it__admin__metrics_are_openmetrics_with_expiry_crl_reload_build_and_process_figures.snap");
 
+/// What a process has besides that an authority certifies; `enrolment::scripted` scrapes them.
+const OF_AN_AUTHORITY: [&str; 2] =
+    ["mantlet_identity_renewal_failing gauge", "mantlet_authority_clock_skew_seconds gauge"];
+
 /// The series that a scrape has, by the suffixes that each type adds to the name of its family.
 fn exported() -> BTreeSet<String> {
     let mut registry = Registry::default();
@@ -19,6 +23,7 @@ fn exported() -> BTreeSet<String> {
     let mut proxy = String::new();
     encode(&mut proxy, &registry).unwrap();
     let families = proxy.lines().chain(FIGURES.lines()).filter_map(|line| line.strip_prefix("# TYPE "));
+    let families = families.chain(OF_AN_AUTHORITY.iter().copied());
     families
         .filter_map(|line| line.split_once(' '))
         .map(|(name, kind)| match kind {

@@ -85,8 +85,9 @@ fn environment_variables_stand_for_strings_integers_and_booleans() {
     let text = format!("{text}[runtime]\nworkers = \"${{WORKERS}}\"\n[log]\naccess = \"${{ACCESS}}\"\n");
     let (config, warnings) = parse(&text).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(warnings, []);
-    assert_eq!(config.identity.certificate.value, Path::new("/etc/mantlet/ads.pem"));
-    assert_eq!(config.identity.private_key.expect("set").value, Path::new("conf/certs/$ads.key"));
+    let (certificate, key) = config.identity.files();
+    assert_eq!(certificate, Path::new("/etc/mantlet/ads.pem"));
+    assert_eq!(key.expect("set"), Path::new("conf/certs/$ads.key"));
     assert_eq!(config.inbound[0].listen.value.to_string(), "0.0.0.0:8443");
     assert_eq!((config.runtime.workers, config.log.access), (3, true));
 }
@@ -165,7 +166,66 @@ fn bad_files() -> Vec<(&'static str, String)> {
     files.extend(bad_addresses());
     files.extend(bad_issuers());
     files.extend(bad_texts());
+    files.extend(bad_enrolments());
     files
+}
+
+fn bad_enrolments() -> Vec<(&'static str, String)> {
+    const ENROLS: &str = "authority = \"https://ca:8444\"\nbootstrap = \"secrets/bootstrap.pem\"\nname = \"ads\"\nstate_dir = \"/var/lib/mantlet\"";
+    let identity = |lines: &str| with(&[("certificate = \"certs/ads.pem\"\nprivate_key = \"certs/ads.key\"", lines)]);
+    let enrols = |old: &str, new: &str| identity(&ENROLS.replace(old, new));
+    let without_anchors = |text: String| text.replace("anchors = [\"certs/ca.pem\"]", "");
+    let fingerprint = |value: &str| format!("{ENROLS}\nauthority_fingerprint = \"{value}\"");
+    vec![
+        (
+            "files beside an authority",
+            identity(&format!("{ENROLS}\ncertificate = \"certs/ads.pem\"\nprivate_key = \"ads.key\"")),
+        ),
+        (
+            "enrolment without an authority",
+            enrols("authority = \"https://ca:8444\"\n", "certificate = \"certs/ads.pem\"\n"),
+        ),
+        ("an authority over http", enrols("https://ca", "http://ca")),
+        ("an authority with a path", enrols("ca:8444", "ca:8444/est")),
+        ("an authority with a password", enrols("ca:8444", "ads:secret@ca:8444")),
+        ("an authority whose name nobody can prove", enrols("ca:8444", "-ca:8444")),
+        ("an authority that proves nothing", identity(&format!("{ENROLS}\nauthority_name = \"anonymous\""))),
+        ("two proofs of who we are", identity(&format!("{ENROLS}\nbootstrap_secret_file = \"secret\""))),
+        ("no proof of who we are", enrols("bootstrap = \"secrets/bootstrap.pem\"\n", "")),
+        ("no name to enrol by", enrols("name = \"ads\"\n", "")),
+        ("a name with a colon", enrols("\"ads\"", "\"ads:x\"")),
+        ("no state folder", enrols("\nstate_dir = \"/var/lib/mantlet\"", "")),
+        ("a short fingerprint", identity(&fingerprint("sha256:00"))),
+        ("no anchor and no fingerprint", without_anchors(identity(ENROLS))),
+        ("no trust and no fingerprint", without_anchors(identity(ENROLS)).replace("[trust]", "")),
+        (
+            "anchors of no authority",
+            with(&[("[\"certs/ca.pem\"]", "[\"certs/ca.pem\"]\nanchors_from_authority = true")]),
+        ),
+        (
+            "no anchors from anywhere",
+            without_anchors(identity(&fingerprint(&format!("sha256:{}", "0".repeat(64)))))
+                .replace("[trust]", "[trust]\nanchors_from_authority = false"),
+        ),
+    ]
+}
+
+#[test]
+fn an_authority_takes_the_place_of_the_files() {
+    let pin = format!("sha256:{}", "00".repeat(32));
+    let keys = format!(
+        "authority = \"https://CA.internal:8444\"\nauthority_fingerprint = \"{pin}\"\nbootstrap_secret_file = \"secret\"\nname = \"ads\"\nstate_dir = \"state\""
+    );
+    let text = with(&[("certificate = \"certs/ads.pem\"\nprivate_key = \"certs/ads.key\"", &keys)]);
+    let (config, warnings) = parse(&text).expect("good");
+    assert_eq!(warnings, []);
+    let enrolment = config.identity.enrolment().expect("an authority");
+    assert_eq!(enrolment.authority.value.to_string(), "https://ca.internal:8444");
+    assert_eq!(enrolment.expect.to_string(), "ca.internal");
+    assert_eq!(config.identity.files(), (Path::new("conf/state/credential.pem").to_owned(), None));
+    assert!(!config.trust.anchors_from_authority, "files that are named are all that is believed");
+    let (config, _) = parse(&text.replace("[trust]\nanchors = [\"certs/ca.pem\"]", "")).expect("good");
+    assert!(config.trust.anchors_from_authority && config.trust.anchors.is_empty());
 }
 
 fn bad_keys_of_sections() -> Vec<(&'static str, String)> {

@@ -15,6 +15,7 @@ mod check;
 mod config;
 mod crl;
 mod edge;
+mod enrolment;
 mod grpc;
 mod http;
 mod http2;

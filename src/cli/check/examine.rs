@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::cli::{span_of_time, time_span};
-use crate::config::{Config, Inspection, MaterialSections, Problem, Problems};
+use crate::config::{Config, Identity, Inspection, MaterialSections, Problem, Problems};
+use crate::enrolment;
 use crate::revocation::{OwnAlarm, read_files};
 use crate::token::check_anchors;
 use crate::x509::{
@@ -19,16 +20,23 @@ use super::outcome::Outcome;
 pub(super) fn examine(file: &Path, fail_within: Option<Duration>, now: SystemTime) -> Outcome {
     let text = match Config::read_text(file) {
         Ok(text) => text,
-        Err(problems) => return Outcome { problems, config: None, material: None, now },
+        Err(problems) => return Outcome { problems, config: None, material: None, uncertified: None, now },
     };
     let Inspection { config, material: sections, problems } =
         Inspection::new(file, &text, &|name| std::env::var_os(name));
     let mut list = problems.list;
-    let mut material = None;
+    let (mut material, mut uncertified) = (None, None);
     if let Some(sections) = sections {
-        let sources = MaterialSources::new(&sections.identity, &sections.trust, sections.revocation.as_ref());
+        let (missing, findings) = examine_enrolment(&sections, now);
+        list.extend(findings.into_iter().map(|finding| located(&sections, finding)));
+        let mut sources = MaterialSources::new(&sections.identity, &sections.trust, sections.revocation.as_ref());
+        if missing.is_some() {
+            (sources.certificate, sources.private_key) = (None, None);
+        }
         let (lists, _) = RevocationLists::new();
         let findings = match TrustMaterial::load_at(&sources, &lists, now) {
+            // The first anchor is found by its fingerprint, once the authority is asked.
+            _ if missing.is_some() && sources.anchors.is_empty() => Vec::new(),
             Ok((loaded, mut findings)) => {
                 findings.extend(read_crls(&sections, &loaded, &lists, now));
                 findings.extend(check_anchors(&sections.issuers, &loaded, now));
@@ -45,11 +53,35 @@ pub(super) fn examine(file: &Path, fail_within: Option<Duration>, now: SystemTim
         if let (Some(material), Some(within)) = (&material, fail_within) {
             list.extend(ends_within(&sections, material, within, now));
         }
+        uncertified = missing;
     }
     if let Some(config) = &config {
         list.extend(examine_edges(config, fail_within, now));
     }
-    Outcome { problems: Problems::new(file, text, list), config, material, now }
+    Outcome { problems: Problems::new(file, text, list), config, material, uncertified, now }
+}
+
+/// What can be known of an authority without asking it: why it has to certify us first, and what is wrong with what it is asked by.
+fn examine_enrolment(sections: &MaterialSections, now: SystemTime) -> (Option<String>, Vec<MaterialProblem>) {
+    let MaterialSections { identity, trust, revocation, .. } = sections;
+    let Some(settings) = identity.enrolment() else { return (None, Vec::new()) };
+    let (missing, mut findings) = enrolment::examine(identity, trust, revocation.as_ref(), now);
+    let unusable = unusable_folder("state folder", &settings.state_dir.value);
+    findings.extend(unusable.map(|message| MaterialProblem {
+        part: MaterialPart::State,
+        fatal: true,
+        message,
+        remedy: "name a folder that the user that mantlet runs as may make and write to".to_owned(),
+    }));
+    if let Some(missing) = missing.as_ref().filter(|_| settings.credential_file().exists()) {
+        findings.push(MaterialProblem {
+            part: MaterialPart::State,
+            fatal: false,
+            message: format!("what the authority gave cannot be used: {missing}"),
+            remedy: "it is replaced at the next start, where identity.bootstrap proves who we are".to_owned(),
+        });
+    }
+    (missing, findings)
 }
 
 /// What is wrong with the certificates of edge listeners, or ends too soon.
@@ -95,10 +127,18 @@ fn span_of(sections: &MaterialSections, part: MaterialPart) -> Option<Range<usiz
             .and_then(|revocation| revocation.sources.get(index))
             .map(|source| source.span.clone());
     }
+    let (certificate, private_key) = match identity {
+        Identity::Files(files) => (&files.certificate, files.private_key.as_ref()),
+        Identity::Authority(enrolment) => (&enrolment.state_dir, None),
+    };
     let path = match part {
-        MaterialPart::Certificate => Some(&identity.certificate),
-        MaterialPart::PrivateKey => Some(identity.private_key.as_ref().unwrap_or(&identity.certificate)),
-        MaterialPart::Anchor(index) => trust.anchors.get(index),
+        MaterialPart::Certificate | MaterialPart::State => Some(certificate),
+        MaterialPart::PrivateKey => Some(private_key.unwrap_or(certificate)),
+        MaterialPart::Bootstrap => identity.enrolment().map(|enrolment| enrolment.bootstrap.path()),
+        // Behind those of the configuration stand those that the authority served.
+        MaterialPart::Anchor(index) => {
+            trust.anchors.get(index).or_else(|| identity.enrolment().map(|enrolment| &enrolment.state_dir))
+        }
         MaterialPart::Intermediate(index) => trust.intermediates.get(index),
         MaterialPart::Crl(_) | MaterialPart::EdgeCertificate(_) | MaterialPart::EdgePrivateKey(_) => None,
         MaterialPart::IssuerAnchor { issuer, file } => {
@@ -118,7 +158,8 @@ fn read_crls(
 ) -> Vec<MaterialProblem> {
     let Some(revocation) = &sections.revocation else { return Vec::new() };
     let (index, mut findings) = read_files(revocation, &material.crl_issuers(), now);
-    let cache = revocation.cache_dir.as_ref().and_then(|folder| unusable_folder(&folder.value));
+    let cache =
+        revocation.cache_dir.as_ref().and_then(|folder| unusable_folder("folder of the CRL cache", &folder.value));
     findings.extend(cache.map(|message| MaterialProblem {
         part: MaterialPart::CrlCache,
         fatal: true,
@@ -141,20 +182,15 @@ fn read_crls(
 }
 
 /// Why files could not be written to a folder, whether it is there or would have to be made.
-fn unusable_folder(folder: &Path) -> Option<String> {
+fn unusable_folder(what: &str, folder: &Path) -> Option<String> {
     let is_there = |path: &&Path| std::fs::symlink_metadata(path).is_ok();
     let nearest = folder.ancestors().find(is_there).unwrap_or(Path::new("."));
     let shown = folder.display();
     if !nearest.is_dir() {
-        return Some(format!(
-            "{shown}: the folder of the CRL cache cannot be made: {} is no folder",
-            nearest.display()
-        ));
+        return Some(format!("{shown}: the {what} cannot be made: {} is no folder", nearest.display()));
     }
     let access = rustix::fs::access(nearest, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK);
-    access.err().map(|error| {
-        format!("{shown}: the folder of the CRL cache cannot be written to: {}: {error}", nearest.display())
-    })
+    access.err().map(|error| format!("{shown}: the {what} cannot be written to: {}: {error}", nearest.display()))
 }
 
 /// What of the material ends too soon.

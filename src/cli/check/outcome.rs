@@ -17,6 +17,8 @@ pub(super) struct Outcome {
     pub(super) config: Option<Config>,
     /// Absent where what the file names cannot be used.
     pub(super) material: Option<TrustMaterial>,
+    /// Why an authority has to certify us before anything is served.
+    pub(super) uncertified: Option<String>,
     pub(super) now: SystemTime,
 }
 
@@ -40,6 +42,13 @@ impl Outcome {
         let mut rows: Vec<(&str, String)> = Vec::new();
         if let Some(own) = self.material.as_ref().and_then(|material| material.own.as_ref()) {
             rows.push(("identity", self.ending(&own.names.to_string(), own.not_after)));
+        }
+        if let (Some(enrolment), Some(missing)) = (config.identity.enrolment(), &self.uncertified) {
+            let (authority, name) = (&enrolment.authority.value, &enrolment.name.value);
+            rows.push((
+                "identity",
+                format!("{name}, which {authority} has to certify before anything is served: {missing}"),
+            ));
         }
         if let Some(material) = &self.material {
             rows.extend(

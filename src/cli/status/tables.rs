@@ -3,8 +3,8 @@
 use std::fmt::{self, Write as _};
 
 use crate::admin::{
-    CertificateEntry, CrlEntry, Document, IssuerEntry, ListenerEntry, PeerEntry, PublicCertificateEntry, RefusalEntry,
-    ReloadEntry, RevocationEntry, UpstreamEntry,
+    CertificateEntry, CrlEntry, Document, EnrolmentEntry, IssuerEntry, ListenerEntry, PeerEntry,
+    PublicCertificateEntry, RefusalEntry, ReloadEntry, RevocationEntry, UpstreamEntry,
 };
 use crate::cli::time_span;
 
@@ -16,7 +16,7 @@ const MAX_PEERS: usize = 40;
 pub(super) fn render(document: &Document) -> String {
     let sections = [
         Some(head(document)),
-        Some(identity(document.identity.as_ref())),
+        Some(identity(document.identity.as_ref(), document.enrolment.as_ref())),
         Some(anchors(&document.anchors)),
         public_certificates(&document.public_certificates),
         Some(revocation(&document.revocation)),
@@ -54,7 +54,7 @@ fn head(document: &Document) -> String {
     text.0
 }
 
-fn identity(identity: Option<&CertificateEntry>) -> String {
+fn identity(identity: Option<&CertificateEntry>, enrolment: Option<&EnrolmentEntry>) -> String {
     let mut text = Text::default();
     text.line(format_args!("IDENTITY"));
     match identity {
@@ -67,7 +67,35 @@ fn identity(identity: Option<&CertificateEntry>) -> String {
         }
         None => text.line(format_args!("  no certificate is loaded")),
     }
+    if let Some(enrolment) = enrolment {
+        enrolled(&mut text, enrolment);
+    }
     text.0
+}
+
+fn enrolled(text: &mut Text, enrolment: &EnrolmentEntry) {
+    let next = match (&enrolment.renewal, &enrolment.next_attempt) {
+        (Some(renewal), _) => format!("renewed {renewal}"),
+        (None, Some(next)) => format!("asked again {next}"),
+        (None, None) => "being asked".to_owned(),
+    };
+    text.line(format_args!(
+        "  authority    {} as {}, {}, {next}",
+        enrolment.authority, enrolment.name, enrolment.state
+    ));
+    if let Some(error) = &enrolment.last_error {
+        text.line(format_args!("  last error   {error}"));
+    }
+    let registration = if enrolment.registration.is_empty() { "not heard of" } else { &enrolment.registration };
+    let push = match (&enrolment.push_error, enrolment.push_connected) {
+        (_, true) => "heard of at once".to_owned(),
+        (Some(error), false) => format!("asked for now and then: {error}"),
+        (None, false) => "asked for now and then".to_owned(),
+    };
+    text.line(format_args!("  registration {registration}; changes are {push}"));
+    if let Some(skew) = enrolment.clock_skew_seconds.filter(|skew| skew.abs() > 1) {
+        text.line(format_args!("  clocks       the authority's is {skew} s ahead of ours"));
+    }
 }
 
 fn anchors(anchors: &[CertificateEntry]) -> String {

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason, RevokedCertParams, SanType,
-    SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertificateSigningRequestParams,
+    CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevocationReason,
+    RevokedCertParams, SanType, SerialNumber,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use time::OffsetDateTime;
@@ -88,6 +88,22 @@ impl Pki {
             der: certificate.der().clone(),
             key_der: key.serialize_der(),
         }
+    }
+
+    /// A certificate for the key of a signing request in DER, good for both usages.
+    pub(crate) fn certify(&self, request: &[u8], name: &str, lifetime: Duration) -> CertificateDer<'static> {
+        let mut request = CertificateSigningRequestParams::from_der(&request.into()).unwrap();
+        let params = &mut request.params;
+        *params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let spiffe = format!("spiffe://{TRUST_DOMAIN}/{name}");
+        params.subject_alt_names.push(SanType::URI(spiffe.as_str().try_into().unwrap()));
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.use_authority_key_identifier_extension = true;
+        params.serial_number = Some(SerialNumber::from(fastrand::u64(1..u64::MAX / 2)));
+        (params.not_before, params.not_after) = validity(lifetime);
+        request.signed_by(&self.issuer).unwrap().der().clone()
     }
 
     /// Writes a CRL that lists these certificates and is good for a day, to `ca.crl`.

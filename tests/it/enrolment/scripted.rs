@@ -1,0 +1,231 @@
+//! What an authority of mantlet never does, and what must not be believed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use mantlet::x509::CertificateInfo;
+
+use super::est_server::EstServer;
+use super::{Home, inbound, mode, wait_for_readyz};
+use crate::support::pki::Pki;
+use crate::support::service::Service;
+use crate::support::sidecar::Sidecar;
+
+fn pin(pki: &Pki) -> String {
+    let info = CertificateInfo::from_der(&pki.der()).unwrap();
+    format!("authority_fingerprint = \"sha256:{}\"", info.fingerprint_hex())
+}
+
+/// A sidecar that enrols by a secret at this server, whose anchor it knows by its fingerprint.
+fn enrolling(home: &Home, server: &EstServer, pin: &str) -> (Sidecar, Service) {
+    home.write_secret("the-secret-of-ads\n");
+    let service = Service::start();
+    let config = format!("{}{}", home.identity(server.url(), pin), inbound(service.address));
+    (Sidecar::start(&config), service)
+}
+
+#[test]
+fn a_key_made_here_is_certified_and_kept_for_its_owner_alone() {
+    let (home, pki) = (Home::new(), Pki::new());
+    let pin = pin(&pki);
+    let server = EstServer::start(pki);
+    let (sidecar, _service) = enrolling(&home, &server, &pin);
+    let told = sidecar.wait_for("certificate", |event| event["message"] == "certified by the authority");
+    assert_eq!(told["proof"], "one-time secret");
+    sidecar.address("ads");
+    sidecar
+        .wait_for_status("readiness", |status| status["ready"] == true && status["enrolment"]["state"] == "certified");
+    assert_eq!((mode(&home.state()), mode(&home.credential())), (0o700, 0o600));
+    let text = fs::read_to_string(home.credential()).unwrap();
+    assert!(text.contains("PRIVATE KEY") && text.contains("CERTIFICATE"));
+    let sent: Vec<String> = server.requests().concat().lines().map(str::to_owned).collect();
+    assert!(sent.iter().any(|line| line.starts_with("authorization: Basic ")), "{sent:?}");
+}
+
+#[test]
+fn a_wrong_fingerprint_is_refused_before_anything_secret_is_sent() {
+    let (home, pki) = (Home::new(), Pki::new());
+    let pin = pin(&Pki::new());
+    let server = EstServer::start(pki);
+    let (sidecar, _service) = enrolling(&home, &server, &pin);
+    let why = wait_for_readyz(&sidecar, "serves no anchor of the fingerprint");
+    assert!(why.contains("compare identity.authority_fingerprint with"), "{why}");
+    assert!(!home.anchors().exists() && !home.credential().exists());
+    let requests = server.requests();
+    assert!(requests.iter().all(|request| request.starts_with("GET /.well-known/est/cacerts ")), "{requests:?}");
+    assert!(!requests.concat().to_lowercase().contains("authorization"), "{requests:?}");
+}
+
+#[test]
+fn whoever_takes_the_authoritys_place_later_neither_certifies_nor_changes_an_anchor() {
+    let (home, pki) = (Home::new(), Pki::new());
+    let pin = pin(&pki);
+    let server = EstServer::start(pki);
+    server.change(|script| script.lifetime = Duration::from_secs(6));
+    let (sidecar, _service) = enrolling(&home, &server, &pin);
+    sidecar.wait_for("certificate", |event| event["message"] == "certified by the authority");
+    let believed = fs::read(home.anchors()).unwrap();
+    server.replace(Pki::named("somebody else"));
+    let seen = server.requests().len();
+    let failed = sidecar.wait_for("failure", |event| {
+        event["message"] == "our certificate is not renewed" && event["reason"] == "distrusted"
+    });
+    assert!(failed["error"].as_str().unwrap().contains("does not prove to be the authority"), "{failed}");
+    sidecar.wait_for_metric("mantlet_identity_renewal_failing", &[].into(), 1.0);
+    assert_eq!(fs::read(home.anchors()).unwrap(), believed);
+    assert_eq!(server.requests().len(), seen, "nothing is asked of a server that proves nothing");
+    sidecar.wait_for("stage", |event| {
+        event["message"].as_str().unwrap().contains("of our certificate's lifetime is left")
+    });
+    sidecar.wait_for("end", |event| event["message"].as_str().unwrap().starts_with("our certificate has expired"));
+}
+
+#[test]
+fn a_one_time_secret_is_not_sent_again_once_it_has_brought_a_certificate_that_expired() {
+    let (home, pki) = (Home::new(), Pki::new());
+    let pin = pin(&pki);
+    let server = EstServer::start(pki);
+    server.change(|script| script.lifetime = Duration::from_secs(3));
+    let (sidecar, _service) = enrolling(&home, &server, &pin);
+    sidecar.wait_for("certificate", |event| event["message"] == "certified by the authority");
+    server.change(|script| script.refusal = Some(("503 Service Unavailable", "unavailable", "the store is away")));
+    let why = wait_for_readyz(&sidecar, "the one-time secret has been used already, and our certificate expired");
+    assert!(
+        why.contains("make another secret with \\\"mantlet ca secret adservice\\\"")
+            || why.contains("make another secret with \"mantlet ca secret adservice\""),
+        "{why}"
+    );
+    let enrolled =
+        server.requests().iter().filter(|request| request.starts_with("POST /.well-known/est/simpleenroll ")).count();
+    assert_eq!(enrolled, 1);
+    // Another secret brings another certificate, without a restart.
+    server.change(|script| (script.refusal, script.lifetime) = (None, Duration::from_secs(3600)));
+    home.write_secret("another-secret");
+    sidecar.wait_for_status("readiness", |status| status["ready"] == true);
+}
+
+#[test]
+fn a_refusal_is_told_by_name_with_what_to_do() {
+    for (label, remedy) in [
+        ("suspended", "the registration of adservice is suspended"),
+        ("credential", "make another secret with"),
+        ("removed", "register it again"),
+    ] {
+        let (home, pki) = (Home::new(), Pki::new());
+        let pin = pin(&pki);
+        let server = EstServer::start(pki);
+        server.change(|script| script.refusal = Some(("403 Forbidden", label, "no certificate for you")));
+        let (sidecar, _service) = enrolling(&home, &server, &pin);
+        let why = wait_for_readyz(&sidecar, remedy);
+        assert!(
+            why.contains(
+                "the authority answers 403 Forbidden to a request by the one-time secret: no certificate for you"
+            ),
+            "{why}"
+        );
+        let status = sidecar.status();
+        assert_eq!(
+            (status["enrolment"]["state"].as_str(), status["enrolment"]["reason"].as_str()),
+            (Some("missing"), Some(label))
+        );
+        assert!(!home.credential().exists());
+    }
+}
+
+#[test]
+fn what_was_not_certified_for_our_key_is_not_used() {
+    let (home, pki) = (Home::new(), Pki::new());
+    let pin = pin(&pki);
+    let server = EstServer::start(pki);
+    server.change(|script| script.swaps_keys = true);
+    let (sidecar, _service) = enrolling(&home, &server, &pin);
+    wait_for_readyz(&sidecar, "the private key is not that of the certificate");
+    assert!(!home.credential().exists());
+}
+
+#[test]
+fn anchors_that_do_not_certify_the_authority_itself_are_not_taken() {
+    let (home, pki, other) = (Home::new(), Pki::new(), Pki::named("a root of somebody else"));
+    let pin = pin(&pki);
+    let server = EstServer::start(pki);
+    let (sidecar, _service) = enrolling(&home, &server, &pin);
+    sidecar.wait_for("certificate", |event| event["message"] == "certified by the authority");
+    let believed = fs::read(home.anchors()).unwrap();
+    // The certificate that comes with them leads to none of them either.
+    server.change(|script| {
+        script.anchors = vec![other.der()];
+        script.lifetime = Duration::from_secs(3);
+    });
+    fs::remove_file(home.credential()).unwrap();
+    home.write_secret("another-secret");
+    sidecar.wait_for("refusal", |event| event["message"] == "we are not certified" && event["reason"] == "unusable");
+    assert_eq!(fs::read(home.anchors()).unwrap(), believed);
+    assert!(!home.credential().exists());
+}
+
+#[test]
+fn an_answer_that_is_none_is_refused() {
+    for body in [&b"nonsense"[..], b"", b"MAMCAQE="] {
+        let (home, pki) = (Home::new(), Pki::new());
+        let pin = pin(&pki);
+        let server = EstServer::start(pki);
+        server.change(|script| script.body = Some(body.to_vec()));
+        let (sidecar, _service) = enrolling(&home, &server, &pin);
+        wait_for_readyz(&sidecar, "the authority's answer to /.well-known/est/cacerts cannot be used");
+    }
+    let (home, pki) = (Home::new(), Pki::new());
+    let pin = pin(&pki);
+    let server = EstServer::start(pki);
+    server.change(|script| script.body = Some(vec![b'A'; 300_000]));
+    let (sidecar, _service) = enrolling(&home, &server, &pin);
+    wait_for_readyz(&sidecar, "the connection broke: length limit exceeded");
+}
+
+#[test]
+fn a_clock_that_differs_from_the_authoritys_is_told() {
+    let (home, pki) = (Home::new(), Pki::new());
+    let pin = pin(&pki);
+    let server = EstServer::start(pki);
+    server.change(|script| script.ahead = Duration::from_secs(90));
+    let (sidecar, _service) = enrolling(&home, &server, &pin);
+    sidecar.wait_for("skew", |event| {
+        event["message"].as_str().unwrap().contains("behind the authority's; set one of the two")
+    });
+    let status = sidecar.wait_for_status("certificate", |status| status["enrolment"]["state"] == "certified");
+    let skew = status["enrolment"]["clock_skew_seconds"].as_i64().unwrap();
+    assert!((88..=90).contains(&skew), "{skew}");
+    assert!(sidecar.metric("mantlet_authority_clock_skew_seconds", &[].into()) > 80.0);
+    assert!(status["warnings"].to_string().contains("set one of the two"), "{status}");
+}
+
+#[test]
+fn a_folder_that_anyone_may_write_to_is_refused() {
+    let home = Home::new();
+    home.write_secret("secret");
+    fs::create_dir(home.state()).unwrap();
+    fs::set_permissions(home.state(), fs::Permissions::from_mode(0o777)).unwrap();
+    let pin = pin(&Pki::new());
+    let config = format!("{}{}", home.identity("https://127.0.0.1:1", &pin), inbound("127.0.0.1:1"));
+    let (status, text) = Sidecar::start_and_fail(&config);
+    assert!(!status.success());
+    assert!(text.contains("anyone may write to the state folder") && text.contains("chmod 700"), "{text}");
+}
+
+#[test]
+fn an_authority_that_is_away_is_waited_for() {
+    let (home, pki) = (Home::new(), Pki::new());
+    let pin = pin(&pki);
+    home.write_secret("secret");
+    let service = Service::start();
+    // Nothing listens on a port that was bound and closed.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = |authority: String| format!("{}{}", home.identity(authority, &pin), inbound(service.address));
+    let sidecar = Sidecar::start(&config(format!("https://{nobody}")));
+    let why = wait_for_readyz(&sidecar, "cannot be connected to at");
+    assert!(why.contains("look whether the authority runs"), "{why}");
+    let server = EstServer::start(pki);
+    sidecar.reconfigure(&config(server.url()));
+    sidecar.wait_for_status("readiness", |status| status["ready"] == true);
+    sidecar.address("ads");
+}

@@ -9,7 +9,7 @@ use divan::Bencher;
 use mantlet::config::{ClientAuth, Protocol, TlsVersion};
 use mantlet::net::Stream;
 use mantlet::tls::{
-    Acceptor, Alpn, Connector, FailedHandshake, HandshakeError, Peer, TlsClientStream, TlsServerStream,
+    Acceptor, Alpn, Connector, FailedHandshake, HandshakeError, Peer, Presents, TlsClientStream, TlsServerStream,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -74,7 +74,8 @@ impl Ends {
         let address = listener.local_addr().expect("an address");
         let mut pki = Pki::new();
         let (server, client) = (pki.issue("adservice"), pki.issue("gateway"));
-        let acceptor = Acceptor::new(&pki.material(&server), ClientAuth::Required, Protocol::Http, TlsVersion::V1_3)
+        let (material, presents) = (pki.material(&server), Presents::OwnIdentity);
+        let acceptor = Acceptor::new(&material, presents, ClientAuth::Required, Protocol::Http, TlsVersion::V1_3)
             .expect("an acceptor");
         let connector =
             Connector::new(&pki.material(&client), vec![server.spiffe], Some("adservice"), TlsVersion::V1_3)

@@ -16,7 +16,7 @@ use mantlet::proxy::outbound::Outbound;
 use mantlet::proxy::refusals::Refusals;
 use mantlet::proxy::upstream::{Target, Upstream};
 use mantlet::proxy::{Direction, ListenerContext, Shared};
-use mantlet::tls::{Acceptor, Connector};
+use mantlet::tls::{Acceptor, Connector, Presents};
 use mantlet::x509::TrustMaterial;
 use prometheus_client::registry::Registry;
 use tokio::sync::Semaphore;
@@ -35,7 +35,8 @@ pub(super) fn inbound(material: &Arc<TrustMaterial>, caller: &PeerPattern, servi
         identity_headers: vec![IdentityHeader::ClientCert, IdentityHeader::MantletPeer],
         proxy_protocol: false,
     };
-    let acceptor = Acceptor::new(material, ClientAuth::Required, Protocol::Http, TlsVersion::default());
+    let presents = Presents::OwnIdentity;
+    let acceptor = Acceptor::new(material, presents, ClientAuth::Required, Protocol::Http, TlsVersion::default());
     Arc::new(Inbound {
         context: Arc::new(context),
         rules: Arc::new(ArcSwap::from_pointee(rules)),

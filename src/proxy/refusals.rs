@@ -133,18 +133,22 @@ impl State {
 }
 
 impl ListenerContext {
-    /// Counts a failed handshake and tells of it.
+    /// Counts a failed handshake with a caller and tells of it. Whoever is on the Internet tries everything; there only a certificate
+    /// that we refuse is of one of ours, or nearly.
     pub(super) fn refuse_handshake(&self, address: &str, error: &HandshakeError) {
+        let is_noise =
+            error.is_probe() || (self.direction == Direction::Edge && !matches!(error, HandshakeError::Refused(_)));
+        if is_noise && self.direction != Direction::Outbound {
+            self.metrics.count_failed_handshake(error.label());
+            debug!(listener = &*self.name, peer.address = address, %error, "a handshake did not come to its end");
+            return;
+        }
+        self.tell_of_handshake(address, error);
+    }
+
+    /// Counts a failed handshake, with whomever it was, and tells of it.
+    fn tell_of_handshake(&self, address: &str, error: &HandshakeError) {
         self.metrics.count_failed_handshake(error.label());
-        if error.is_probe() && self.direction != Direction::Outbound {
-            debug!(listener = &*self.name, peer.address = address, "a connection was closed before a handshake");
-            return;
-        }
-        if self.direction == Direction::Edge && !matches!(error, HandshakeError::Refused(_)) {
-            // Whoever is on the Internet tries everything; only a certificate that we refuse is of one of ours, or nearly.
-            debug!(listener = &*self.name, peer.address = address, %error, "a handshake failed");
-            return;
-        }
         let certificate = match error {
             HandshakeError::Refused(refusal) => refusal.certificate.as_deref(),
             _ => None,
@@ -166,7 +170,7 @@ impl ListenerContext {
     /// that of a caller.
     pub(super) fn tell_of_failure(&self, upstream: &str, error: &ProxyError) {
         match error {
-            ProxyError::Tls { address, source } => self.refuse_handshake(address, source),
+            ProxyError::Tls { address, source } => self.tell_of_handshake(address, source),
             _ if self.refusals.admit_to_log() => warn!(
                 listener = &*self.name,
                 upstream,

@@ -1,5 +1,6 @@
 //! The edge listener, from the public's side and from the service's.
 
+mod behind;
 mod bodies;
 mod cors;
 mod grpc;

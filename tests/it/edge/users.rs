@@ -4,9 +4,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use crate::support::gateway::{ForUsers, Gateway};
-use crate::support::key_server::Answer;
-use crate::support::tokens::{ISS, TokenKey};
+use crate::support::gateway::{ForUsers, Gateway, issuer, request};
+use crate::support::key_server::{Answer, KeyServer};
+use crate::support::pki::Pki;
+use crate::support::service::Service;
+use crate::support::tokens::ISS;
 
 const ROUTES: &str = r#"
 [[edge.route]]
@@ -118,14 +120,21 @@ fn a_bad_token_is_told_apart_from_an_issuer_that_cannot_be_asked() {
     assert_eq!(refused.status, 401, "{refused:?}");
     let challenge = refused.header("www-authenticate")[0];
     assert!(challenge.contains("error=\"invalid_token\"") && challenge.contains("expired"), "{challenge}");
-    market.keys.answer(Answer::text("no keys"));
-    let unknown = TokenKey::p256("k2");
-    let token = unknown.token(&crate::support::tokens::claims(std::time::SystemTime::now()));
-    let unavailable = gateway.ask("GET /ads", &[&format!("Authorization: Bearer {token}")]);
+    assert_eq!(requests_of_the_service(gateway), 0);
+    // The same token, while nobody knows the keys of its issuer.
+    let (pki, service) = (Pki::new(), Service::start());
+    let silent = KeyServer::start(&pki, Answer::text("no keys"));
+    let address = service.address;
+    let waiting = Gateway::within(pki, service, address, "", ROUTES, &issuer(&silent, &market.key));
+    let unavailable = waiting.ask("GET /ads", &[&market.bearer(|_| {})]);
     assert_eq!(unavailable.status, 503, "{unavailable:?}");
     assert!(unavailable.header("retry-after")[0].parse::<u32>().unwrap() > 0, "{unavailable:?}");
     assert_eq!(unavailable.header("www-authenticate"), Vec::<&str>::new(), "it may well be good");
-    assert_eq!(requests_of_the_service(gateway), 0);
+    assert_eq!(
+        (waiting.ask("GET /", &[]).status, requests_of_the_service(&waiting)),
+        (200, 1),
+        "only what needs no user"
+    );
 }
 
 #[test]
@@ -134,11 +143,11 @@ fn routes_that_change_are_obeyed_by_live_connections() {
     let gateway = &market.gateway;
     let mut connection = gateway.connect();
     let mut status = |path: &str| {
-        connection.send(&crate::support::gateway::request(&format!("GET {path}"), &[])).unwrap();
+        connection.send(&request(&format!("GET {path}"), &[])).unwrap();
         connection.answer().unwrap().status
     };
     assert_eq!((status("/"), status("/ads")), (200, 401));
-    let tables = crate::support::gateway::issuer(&market.keys, &market.key);
+    let tables = issuer(&market.keys, &market.key);
     let swapped = "[[edge.route]]\nname = \"ads\"\npaths = [\"/ads\"]\nupstream = \"ads\"\npublic = true\n";
     gateway.edge.reconfigure(&gateway.config("", swapped, &tables));
     assert_eq!((status("/"), status("/ads")), (404, 200));

@@ -138,8 +138,9 @@ impl<S> Gateway<S> {
 
 /// A request over HTTP/1.1 without a body.
 pub(crate) fn request(line: &str, fields: &[&str]) -> String {
-    let fields: String = fields.iter().map(|field| format!("{field}\r\n")).collect();
-    format!("{line} HTTP/1.1\r\nHost: {HOST}\r\n{fields}\r\n")
+    let host = format!("Host: {HOST}");
+    let lines = [&[&*host], fields, &["", ""]].concat();
+    format!("{line} HTTP/1.1\r\n{}", lines.join("\r\n"))
 }
 
 fn config(

@@ -15,7 +15,8 @@ pub struct Limits {
     pub max_headers: usize,
     /// Streams in flight that a peer may open on one HTTP/2 connection; default 256.
     pub max_streams: u32,
-    /// Idle connections kept to one upstream by one worker; default 64.
+    /// Idle connections kept to one upstream by one worker; default 256, as many as one caller's connection may have streams: where
+    /// fewer are kept than are used at once, each request beyond them connects anew.
     pub max_idle_upstream: usize,
     /// Connections to one upstream over HTTP, in use or idle; default 4,096. A request that needs one more is answered with 503.
     pub max_upstream: usize,
@@ -29,7 +30,7 @@ impl Default for Limits {
             max_header_bytes: 64 * 1024,
             max_headers: 100,
             max_streams: 256,
-            max_idle_upstream: 64,
+            max_idle_upstream: 256,
             max_upstream: 4096,
         }
     }

@@ -13,6 +13,7 @@ use http::header::DATE;
 use http::{HeaderValue, Request, Response};
 use http_body::Body as _;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::coop::has_budget_remaining;
 
 use crate::config::Limits;
 
@@ -100,9 +101,17 @@ fn builder(limits: &Limits) -> h2::server::Builder {
 async fn answer(exchange: impl Future<Output = Response<ResponseBody>>, mut respond: SendResponse<Bytes>) {
     let response = {
         let mut exchange = pin!(exchange);
-        let answered = poll_fn(|cx| match exchange.as_mut().poll(cx) {
-            Poll::Ready(response) => Poll::Ready(Some(response)),
-            Poll::Pending => respond.poll_reset(cx).map(|_| None),
+        let answered = poll_fn(|cx| {
+            if !has_budget_remaining() {
+                // The task has had its turn, and would find every socket closed to it. The set of exchanges stops where one wakes
+                // itself, and goes on from here in the next turn.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            match exchange.as_mut().poll(cx) {
+                Poll::Ready(response) => Poll::Ready(Some(response)),
+                Poll::Pending => respond.poll_reset(cx).map(|_| None),
+            }
         });
         answered.await
     };

@@ -24,6 +24,10 @@ use super::error::HandshakeError;
 const FRAGMENT: usize = 1 << 14;
 /// Plaintext sealed by one write; the records fit the buffer for them.
 const MAX_WRITE: usize = 4 * FRAGMENT;
+/// The size of a page of memory.
+const PAGE: usize = 4096;
+/// From about this length on C libraries leave copying to one instruction of the processor.
+const COPIED_BY_ONE_INSTRUCTION: usize = 2048;
 
 /// One role of TLS, as the library has it.
 pub trait Session: Unpin {
@@ -283,7 +287,7 @@ impl<S: Session> TlsStream<S> {
             while !piece.is_empty() {
                 if gathered.is_empty() && piece.len() >= FRAGMENT {
                     let (whole, rest) = piece.split_at(piece.len() - piece.len() % FRAGMENT);
-                    self.seal(|traffic, records| traffic.encrypt(whole, records))?;
+                    self.seal_plaintext(whole)?;
                     piece = rest;
                     continue;
                 }
@@ -293,13 +297,13 @@ impl<S: Session> TlsStream<S> {
                 gathered.fill(now.len());
                 piece = later;
                 if gathered.filled().len() == FRAGMENT {
-                    self.seal(|traffic, records| traffic.encrypt(gathered.filled(), records))?;
+                    self.seal_plaintext(gathered.filled())?;
                     gathered.discard(FRAGMENT);
                 }
             }
         }
         if !gathered.is_empty() {
-            self.seal(|traffic, records| traffic.encrypt(gathered.filled(), records))?;
+            self.seal_plaintext(gathered.filled())?;
         }
         let _ = self.poll_send(cx)?;
         Poll::Ready(Ok(MAX_WRITE - left))
@@ -315,6 +319,17 @@ impl<S: Session> TlsStream<S> {
         }
         self.outgoing.settle();
         Poll::Ready(Ok(()))
+    }
+
+    /// Seals up to [`MAX_WRITE`], from where the library copies it fast.
+    fn seal_plaintext(&mut self, plaintext: &[u8]) -> io::Result<()> {
+        if !is_slow_to_copy(plaintext) {
+            return self.seal(|traffic, records| traffic.encrypt(plaintext, records));
+        }
+        let mut moved = Buffer::default();
+        moved.free()[..plaintext.len()].copy_from_slice(plaintext);
+        moved.fill(plaintext.len());
+        self.seal(|traffic, records| traffic.encrypt(moved.filled(), records))
     }
 
     /// Seals something with what `seal` is given to do it, once the session is where it can.
@@ -339,6 +354,16 @@ impl<S: Session> TlsStream<S> {
     }
 }
 
+/// True where the library would copy this at a twentieth of the usual speed. It copies plaintext to 5 bytes behind the beginning of
+/// fresh memory, which is that of a page. There are processors, AMD's Zen 3 among them, whose instruction for copying is so slow
+/// where the destination lies up to 31 bytes further in its page than the source, and C libraries that take it all the same
+/// (<https://sourceware.org/bugzilla/show_bug.cgi?id=30994>). Bytes that were read into fresh memory lie just there.
+fn is_slow_to_copy(plaintext: &[u8]) -> bool {
+    const DESTINATION: usize = 5;
+    let ahead = (PAGE + DESTINATION - plaintext.as_ptr().addr() % PAGE) % PAGE;
+    plaintext.len() >= COPIED_BY_ONE_INSTRUCTION && (1..32).contains(&ahead)
+}
+
 impl<S: Session> AsyncRead for TlsStream<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.get_mut().poll_open(cx, buf)
@@ -350,7 +375,7 @@ impl<S: Session> AsyncWrite for TlsStream<S> {
         let this = self.get_mut();
         ready!(this.poll_send(cx))?;
         let taken = &buf[..buf.len().min(MAX_WRITE)];
-        this.seal(|traffic, records| traffic.encrypt(taken, records))?;
+        this.seal_plaintext(taken)?;
         // They are on their way; where the socket takes no more now, the next write or flush waits for it.
         let _ = this.poll_send(cx)?;
         Poll::Ready(Ok(taken.len()))
@@ -482,7 +507,19 @@ fn invalid(error: Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::first_record;
+    use super::{COPIED_BY_ONE_INSTRUCTION, PAGE, first_record, is_slow_to_copy};
+
+    #[test]
+    fn only_long_plaintext_that_begins_just_before_the_copy_in_its_page_is_slow_to_copy() {
+        let memory = vec![0; 3 * PAGE];
+        let page = memory.as_ptr().addr().next_multiple_of(PAGE) - memory.as_ptr().addr();
+        let slow = |offset: usize, length: usize| is_slow_to_copy(&memory[page + offset..][..length]);
+        for (offset, expected) in [(0, true), (4, true), (5, false), (64, false), (PAGE - 27, false), (PAGE - 26, true)]
+        {
+            assert_eq!(slow(offset, COPIED_BY_ONE_INSTRUCTION), expected, "{offset} bytes into a page");
+        }
+        assert!(!slow(0, COPIED_BY_ONE_INSTRUCTION - 1));
+    }
 
     #[test]
     fn a_record_is_known_by_its_header_and_taken_as_a_whole() {

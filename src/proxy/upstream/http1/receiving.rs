@@ -7,10 +7,11 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http_body::Frame;
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 use crate::config::Limits;
+use crate::net::Buffer;
 
 use super::chunks::{Chunks, Found};
 use super::error::Http1Error;
@@ -198,6 +199,9 @@ impl Receiving {
             Body::Sized(left) => usize::try_from(left).unwrap_or(usize::MAX).clamp(self.at_a_time, self.many),
             Body::Chunked(_) | Body::UntilClose | Body::Over => self.at_a_time,
         };
+        if self.received.is_empty() && room <= FEW {
+            return self.poll_fill_with_few(cx, stream, room);
+        }
         let mut buffer = reopen(std::mem::take(&mut self.received), room);
         let free = buffer.capacity() - buffer.len();
         let outcome = poll_read_buf(Pin::new(stream), cx, &mut buffer);
@@ -207,6 +211,23 @@ impl Receiving {
         // An empty buffer is not kept.
         self.received = if buffer.is_empty() { Bytes::new() } else { buffer.freeze() };
         outcome
+    }
+
+    /// Reads what is likely to be little into memory that the worker lends, and keeps no more than came: with many answers on their
+    /// way, room for each would leave the processor's caches.
+    fn poll_fill_with_few<S>(&mut self, cx: &mut Context<'_>, stream: &mut S, room: usize) -> Poll<io::Result<usize>>
+    where
+        S: AsyncRead + Unpin,
+    {
+        let mut lent = Buffer::default();
+        let mut buffer = ReadBuf::new(&mut lent.free()[..room]);
+        ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
+        let read = buffer.filled();
+        if read.len() == room {
+            self.at_a_time = self.many;
+        }
+        self.received = Bytes::copy_from_slice(read);
+        Poll::Ready(Ok(read.len()))
     }
 
     fn broken_off(&self, error: io::Error) -> Http1Error {

@@ -56,14 +56,51 @@ pub fn check_request(head: &request::Parts) -> Result<Intent, ProxyError> {
     if head.uri.path().is_empty() {
         return Err(ProxyError::BadRequest("a target without a path"));
     }
-    check_authority(head)?;
-    check_length(head)?;
-    let is_grpc = head.headers.get(CONTENT_TYPE).is_some_and(is_grpc_type);
-    Ok(match upgrade_asked(head) {
+    let fields = Decisive::of(&head.headers);
+    check_authority(head, &fields)?;
+    check_length(&fields)?;
+    Ok(match upgrade_asked(head, &fields) {
         true => Intent::Upgrade,
-        false if is_grpc => Intent::Grpc,
+        false if fields.content_type.is_some_and(is_grpc_type) => Intent::Grpc,
         false => Intent::Exchange,
     })
+}
+
+/// The fields that say what a request is, found by going through all once, which costs less than looking each up. Of several with
+/// one name it is the first.
+#[derive(Debug, Default)]
+struct Decisive<'h> {
+    host: Option<&'h HeaderValue>,
+    hosts: usize,
+    coding: Option<&'h HeaderValue>,
+    codings: usize,
+    length: Option<&'h HeaderValue>,
+    /// Another length does not say the same.
+    lengths_differ: bool,
+    content_type: Option<&'h HeaderValue>,
+    upgrade: Option<&'h HeaderValue>,
+}
+
+impl<'h> Decisive<'h> {
+    fn of(headers: &'h HeaderMap) -> Self {
+        let mut found = Self::default();
+        for (name, value) in headers {
+            if name == HOST {
+                found.host.get_or_insert(value);
+                found.hosts += 1;
+            } else if name == TRANSFER_ENCODING {
+                found.coding.get_or_insert(value);
+                found.codings += 1;
+            } else if name == CONTENT_LENGTH {
+                found.lengths_differ |= *found.length.get_or_insert(value) != value;
+            } else if name == CONTENT_TYPE {
+                found.content_type.get_or_insert(value);
+            } else if name == UPGRADE {
+                found.upgrade.get_or_insert(value);
+            }
+        }
+        found
+    }
 }
 
 /// `application/grpc`, alone or with a suffix such as `+proto`.
@@ -73,14 +110,12 @@ pub(super) fn is_grpc_type(content_type: &HeaderValue) -> bool {
 
 /// One `Host` at most, one where HTTP/1.1 wants it, and the same as the target's authority (RFC 9112 section 3.2, RFC 9113
 /// section 8.3.1).
-fn check_authority(head: &request::Parts) -> Result<(), ProxyError> {
-    let mut hosts = head.headers.get_all(HOST).iter();
-    let host = hosts.next();
-    if hosts.next().is_some() {
+fn check_authority(head: &request::Parts, fields: &Decisive<'_>) -> Result<(), ProxyError> {
+    if fields.hosts > 1 {
         return Err(ProxyError::BadRequest("more than one Host header"));
     }
     let authority = head.uri.authority().map(Authority::as_str);
-    match (host, authority) {
+    match (fields.host, authority) {
         (Some(host), Some(authority)) if !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) => {
             Err(ProxyError::BadRequest("the Host header and the target's authority differ"))
         }
@@ -102,31 +137,27 @@ fn is_host(host: &HeaderValue) -> bool {
 
 /// The HTTP library refuses differing lengths of HTTP/1.1 and prefers a transfer coding to a length; this holds for every
 /// version and for whatever it may let through. A coding beside `chunked` would be lost on the way, and is refused.
-fn check_length(head: &request::Parts) -> Result<(), ProxyError> {
-    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
-    if codings.next().is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-        || codings.next().is_some()
-    {
+fn check_length(fields: &Decisive<'_>) -> Result<(), ProxyError> {
+    if fields.coding.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked")) || fields.codings > 1 {
         return Err(ProxyError::BadRequest("a Transfer-Encoding other than chunked, once"));
     }
-    let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
-    let Some(first) = lengths.next() else { return Ok(()) };
-    if head.headers.contains_key(TRANSFER_ENCODING) {
+    let Some(length) = fields.length else { return Ok(()) };
+    if fields.coding.is_some() {
         return Err(ProxyError::BadRequest("both Content-Length and Transfer-Encoding"));
     }
-    if first.is_empty() || !first.as_bytes().iter().all(u8::is_ascii_digit) {
+    if length.is_empty() || !length.as_bytes().iter().all(u8::is_ascii_digit) {
         return Err(ProxyError::BadRequest("Content-Length is not a number"));
     }
-    if lengths.any(|length| length != first) {
+    if fields.lengths_differ {
         return Err(ProxyError::BadRequest("Content-Length headers that differ"));
     }
     Ok(())
 }
 
 /// An upgrade is carried for every protocol but `h2c`, which would let later requests on the connection pass unseen.
-fn upgrade_asked(head: &request::Parts) -> bool {
+fn upgrade_asked(head: &request::Parts, fields: &Decisive<'_>) -> bool {
     head.version == Version::HTTP_11
-        && head.headers.get(UPGRADE).is_some_and(|protocol| !names_h2c(protocol))
+        && fields.upgrade.is_some_and(|protocol| !names_h2c(protocol))
         && connection_options(&head.headers).any(|option| option.eq_ignore_ascii_case("upgrade"))
 }
 

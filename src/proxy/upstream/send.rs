@@ -143,17 +143,26 @@ impl Lease {
 /// Origin form and a `Host` header (RFC 9112 section 3.2).
 fn write_as_http1(head: &mut request::Parts, intent: Intent) {
     head.version = Version::HTTP_11;
-    if !head.headers.contains_key(HOST) {
+    let (mut has_host, mut has_te, mut crumbs) = (false, false, 0);
+    // Once through all of them costs less than looking each up.
+    for (name, _) in &head.headers {
+        has_host |= name == HOST;
+        has_te |= name == TE;
+        crumbs += usize::from(name == COOKIE);
+    }
+    if !has_host {
         let authority = head.uri.authority().map_or("", |authority| authority.as_str());
         // An authority that parsed has no character that a header value may not have.
         head.headers.insert(HOST, HeaderValue::from_str(authority).unwrap_or(HeaderValue::from_static("")));
     }
-    join_cookies(&mut head.headers);
+    if crumbs > 1 {
+        join_cookies(&mut head.headers);
+    }
     if head.uri.scheme().is_some() {
         let path = head.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
         head.uri = Uri::from(path);
     }
-    if intent != Intent::Upgrade && head.headers.contains_key(TE) {
+    if intent != Intent::Upgrade && has_te {
         head.headers.insert(http::header::CONNECTION, HeaderValue::from_static("te"));
     }
 }
@@ -161,9 +170,7 @@ fn write_as_http1(head: &mut request::Parts, intent: Intent) {
 /// HTTP/2 may split `Cookie` into several fields, HTTP/1.1 may not (RFC 9113 section 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if crumbs.len() > 1
-        && let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
-    {
+    if let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
         headers.insert(COOKIE, joined);
     }
 }

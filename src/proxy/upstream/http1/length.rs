@@ -23,13 +23,19 @@ impl Length {
     /// # Errors
     /// [`Http1Error::Invalid`]
     pub(super) fn of(head: &mut Head, to_head_request: bool) -> Result<Self, Http1Error> {
-        let declared = declared_length(&head.headers)?;
-        if let Some(length) = declared
-            && head.headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some()
-        {
+        let (mut declared, mut fields, mut is_chunked) = (None, 0, false);
+        // Once through all of them costs less than looking each up.
+        for (name, value) in &head.headers {
+            if name == CONTENT_LENGTH {
+                note_length(value, &mut declared)?;
+                fields += 1;
+            } else if name == TRANSFER_ENCODING {
+                note_codings(value, &mut is_chunked)?;
+            }
+        }
+        if let Some(length) = declared.filter(|_| fields > 1) {
             head.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
-        let is_chunked = is_chunked(&head.headers)?;
         if is_chunked && declared.is_some() {
             return Err(Http1Error::Invalid("an answer with both Content-Length and Transfer-Encoding"));
         }
@@ -51,18 +57,15 @@ fn has_no_body(status: StatusCode) -> bool {
     status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
 }
 
-/// Whether `Transfer-Encoding` says `chunked`, once. No other coding was asked for, and its name would not reach the caller.
-fn is_chunked(headers: &HeaderMap) -> Result<bool, Http1Error> {
-    let mut found = false;
-    for value in headers.get_all(TRANSFER_ENCODING) {
-        for coding in value.as_bytes().split(|byte| *byte == b',') {
-            if found || !coding.trim_ascii().eq_ignore_ascii_case(b"chunked") {
-                return Err(Http1Error::Invalid("a Transfer-Encoding other than chunked, which was not asked for"));
-            }
-            found = true;
+/// Notes whether `Transfer-Encoding` says `chunked`, once. No other coding was asked for, and its name would not reach the caller.
+fn note_codings(value: &HeaderValue, is_chunked: &mut bool) -> Result<(), Http1Error> {
+    for coding in value.as_bytes().split(|byte| *byte == b',') {
+        if *is_chunked || !coding.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+            return Err(Http1Error::Invalid("a Transfer-Encoding other than chunked, which was not asked for"));
         }
+        *is_chunked = true;
     }
-    Ok(found)
+    Ok(())
 }
 
 /// The one number that all `Content-Length` fields tell.
@@ -72,16 +75,20 @@ fn is_chunked(headers: &HeaderMap) -> Result<bool, Http1Error> {
 pub(super) fn declared_length(headers: &HeaderMap) -> Result<Option<u64>, Http1Error> {
     let mut declared = None;
     for value in headers.get_all(CONTENT_LENGTH) {
-        for number in value.as_bytes().split(|byte| *byte == b',') {
-            let number =
-                number_of(number.trim_ascii()).ok_or(Http1Error::Invalid("a Content-Length that is no number"))?;
-            if declared.is_some_and(|before| before != number) {
-                return Err(Http1Error::Invalid("Content-Length fields that differ"));
-            }
-            declared = Some(number);
-        }
+        note_length(value, &mut declared)?;
     }
     Ok(declared)
+}
+
+fn note_length(value: &HeaderValue, declared: &mut Option<u64>) -> Result<(), Http1Error> {
+    for number in value.as_bytes().split(|byte| *byte == b',') {
+        let number = number_of(number.trim_ascii()).ok_or(Http1Error::Invalid("a Content-Length that is no number"))?;
+        if declared.is_some_and(|before| before != number) {
+            return Err(Http1Error::Invalid("Content-Length fields that differ"));
+        }
+        *declared = Some(number);
+    }
+    Ok(())
 }
 
 fn number_of(digits: &[u8]) -> Option<u64> {

@@ -226,6 +226,7 @@ impl App {
             self.show();
         }
         self.manager.keep_alive();
+        process::let_memory_go();
     }
 
     /// Looks at what an issuer of tokens answered, or is to be asked.

@@ -23,10 +23,12 @@ use super::{Address, Stream, Worker, Workers};
 const BACKLOG: i32 = 4096;
 /// Connections that a worker still accepts once its listener has stopped. More than these are a flood without an end.
 const MAX_WAITING: usize = 128;
-/// By how much the load of a worker may exceed that of the least loaded one, as a part of the latter and in any case, before it
-/// hands the next connection over. Handing over costs more than serving a short connection does.
+/// By how much the load of a worker may exceed that of the least loaded one before it hands the next connection over: as a part of
+/// the latter, in any case, and at most. Handing over costs more than serving a short connection does, but many connections that
+/// stay must not wait for one worker while another has half as many.
 const TOLERATED_PART: usize = 2;
 const TOLERATED_IN_ANY_CASE: usize = 1;
+const TOLERATED_AT_MOST: usize = 8;
 /// How long accepting rests after the process ran out of descriptors or memory.
 const REST_AFTER_EXHAUSTION: Duration = Duration::from_millis(50);
 
@@ -262,7 +264,8 @@ where
     loop {
         let (stream, address, place) = socket.accept_within(limit).await;
         let least = Worker::least_loaded(workers);
-        if own.load() <= least.load() + least.load() / TOLERATED_PART + TOLERATED_IN_ANY_CASE {
+        let tolerated = (least.load() / TOLERATED_PART + TOLERATED_IN_ANY_CASE).min(TOLERATED_AT_MOST);
+        if own.load() <= least.load() + tolerated {
             own.spawn(serve(Arrival { stream, address, place, worker: own.index }));
         } else {
             move_to(least, stream, address, place, serve.clone());

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::ca::{Authority, CaError, Credential, CrlOptions, DnsName, IssuerId, Timestamp};
+use crate::ca::{Authority, CaError, Credential, CrlOptions, DnsName, IssuerId, StoreState, Timestamp};
 use crate::config::AuthorityConfig;
 use crate::net::{Address, Host};
 use crate::tls::UnjudgedAcceptor;
@@ -29,11 +29,21 @@ const ACTOR: &str = "server";
 pub(super) struct Keeper {
     publish: watch::Sender<Arc<Published>>,
     options: CrlOptions,
-    /// The version of the store when it was last looked through.
-    seen: i64,
+    /// What the store said when it was last looked through.
+    seen: Watched,
     own: Own,
     /// What was said last to be wrong, so that it is said once.
     fault: Option<String>,
+}
+
+/// The counters of the store that something published depends on.
+#[derive(Debug, PartialEq, Eq)]
+struct Watched([i64; 4]);
+
+impl Watched {
+    fn of(state: &StoreState) -> Self {
+        Self([state.revoked_version, state.crls_version, state.anchors_version, state.entities_version])
+    }
 }
 
 /// The server's own certificate.
@@ -53,7 +63,7 @@ impl Keeper {
         authority.sign_due_crls(&options, ACTOR, now()).await?;
         let published = Arc::new(publish(authority).await?);
         let (own, acceptor) = own(config, authority).await?;
-        let seen = published.state.version;
+        let seen = Watched::of(&published.state);
         let (publish, receiver) = watch::channel(published);
         Ok((Self { publish, options, seen, own, fault: None }, receiver, acceptor))
     }
@@ -80,7 +90,9 @@ impl Keeper {
     async fn look(&mut self, server: &Server, tick: bool) -> Result<(), ServeError> {
         let authority = &server.authority;
         let state = authority.store().state().await?;
-        if state.version == self.seen && !tick {
+        // Most changes are enrolments, which nothing published depends on.
+        let news = Watched::of(&state) != self.seen;
+        if !news && !tick {
             return Ok(());
         }
         let issuers = authority.issuers().await?;
@@ -112,7 +124,7 @@ impl Keeper {
             server.acceptor.store(Arc::new(acceptor));
             info!("the server's own certificate was renewed");
         }
-        self.seen = state.version;
+        self.seen = Watched::of(&state);
         Ok(())
     }
 

@@ -194,11 +194,13 @@ fn basic(headers: &HeaderMap) -> Result<Option<Basic>, Refusal> {
 }
 
 fn check_media_type(headers: &HeaderMap) -> Result<(), Refusal> {
-    let given = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let media_type = given.split(';').next().unwrap_or_default().trim();
-    if media_type.eq_ignore_ascii_case(REQUEST) {
-        return Ok(());
-    }
+    let given = headers.get_all(CONTENT_TYPE).iter().map(|value| value.to_str().unwrap_or_default());
+    let mut media_types = given.map(|value| value.split(';').next().unwrap_or_default().trim()).peekable();
+    let media_type =
+        match (media_types.peek().is_some(), media_types.find(|given| !given.eq_ignore_ascii_case(REQUEST))) {
+            (true, None) => return Ok(()),
+            (_, other) => other.unwrap_or_default(),
+        };
     let message = format!("the content type is {media_type:?}: expected {REQUEST}");
     Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", message))
 }

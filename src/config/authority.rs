@@ -183,10 +183,10 @@ fn read_store(t: &mut TableReader<'_, '_, '_>) -> Option<StoreSetting> {
     match url {
         Ok(url) => Some(StoreSetting::Postgres(url)),
         Err(error) => {
-            // The value itself may hold a password, and is left out.
+            // The value may hold a password: neither it nor its line is shown.
             let remedy =
                 "write \"sqlite\" or \"postgres://USER@127.0.0.1/DATABASE\", or unsafe_store_in_plaintext = true";
-            t.error(Some(store.span), format!("{} {error}", t.thing("store")), remedy);
+            t.error(None, format!("{} {error}", t.thing("store")), remedy);
             None
         }
     }

@@ -55,10 +55,17 @@ impl UnjudgedAcceptor {
         &self,
         mut socket: Stream,
     ) -> Result<(TlsServerStream, Option<CertificateDer<'static>>), HandshakeError> {
-        refuse_plaintext(&mut socket, PUBLIC_PLAINTEXT_ANSWER).await?;
+        if let Err(error) = refuse_plaintext(&mut socket, PUBLIC_PLAINTEXT_ANSWER).await {
+            // The peer may still have our answer to read.
+            socket.linger().await;
+            return Err(error);
+        }
         let session = UnbufferedServerConnection::new(Arc::clone(&self.0)).map_err(HandshakeError::of_library)?;
         let mut stream = TlsStream::new(socket, session);
-        stream.handshake().await?;
+        if let Err(error) = stream.handshake().await {
+            stream.into_socket().linger().await;
+            return Err(error);
+        }
         let presented = stream.peer_certificates().first().cloned();
         Ok((stream, presented))
     }

@@ -9,6 +9,8 @@ mod sqlite {
     pub(super) const CORRUPT: i64 = 11;
     pub(super) const FULL: i64 = 13;
     pub(super) const NOT_A_DATABASE: i64 = 26;
+    /// The memory that connections share is a file too, and there is no room for it.
+    pub(super) const NO_ROOM_FOR_SHARED_MEMORY: i64 = 4874;
 }
 
 /// What was tried, where, and what became of it.
@@ -23,7 +25,11 @@ pub(super) fn of(action: &'static str, place: String, error: sqlx::Error) -> CaE
         Some("XX001" | "XX002") => return CaError::StoreCorrupt { place, reason: error.to_string() },
         _ => {}
     }
-    match code.and_then(|code| code.parse::<i64>().ok()).filter(|code| *code < 10_000).map(|code| code & 0xff) {
+    let code = code.and_then(|code| code.parse::<i64>().ok()).filter(|code| *code < 10_000);
+    if code == Some(sqlite::NO_ROOM_FOR_SHARED_MEMORY) {
+        return CaError::StoreFull { place };
+    }
+    match code.map(|code| code & 0xff) {
         Some(sqlite::FULL) => CaError::StoreFull { place },
         Some(sqlite::CORRUPT | sqlite::NOT_A_DATABASE) => CaError::StoreCorrupt { place, reason: plain(&error) },
         Some(sqlite::READ_ONLY) => CaError::StoreReadOnly { place },

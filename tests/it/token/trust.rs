@@ -25,7 +25,7 @@ fn only_a_server_that_the_anchors_vouch_for_is_believed() {
     let (ours, theirs) = (Pki::new(), Pki::new());
     let server = KeyServer::of(&theirs, &[&key]);
     let mut rig = Rig::started(&ours, vec![market(TokenAlgorithm::Es256, &server)]);
-    assert!(rig.error().contains("invalid peer certificate: UnknownIssuer"), "{}", rig.error());
+    assert!(rig.error().contains("invalid peer certificate"), "{}", rig.error());
     rig.settings = vec![with_anchors(&server, &theirs)];
     rig.prepare().expect("usable");
     rig.settle();

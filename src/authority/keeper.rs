@@ -91,8 +91,8 @@ impl Keeper {
         let authority = &server.authority;
         let state = authority.store().state().await?;
         // Most changes are enrolments, which nothing published depends on.
-        let news = Watched::of(&state) != self.seen;
-        if !news && !tick {
+        let found = Watched::of(&state);
+        if found == self.seen && !tick {
             return Ok(());
         }
         let issuers = authority.issuers().await?;
@@ -124,7 +124,8 @@ impl Keeper {
             server.acceptor.store(Arc::new(acceptor));
             info!("the server's own certificate was renewed");
         }
-        self.seen = Watched::of(&state);
+        // What came meanwhile, our own CRLs included, is news to the next look.
+        self.seen = found;
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! The authority as a service: enrolment over TLS (EST, RFC 7030), CRLs and anchors over HTTP, and word of changes.
 //!
-//! What is issued, and to whom, is decided in `ca`. One task, the [`keeper`], signs CRLs when they are due and publishes what the
+//! What is issued, and to whom, is decided in `ca`. One task, the `keeper`, signs CRLs when they are due and publishes what the
 //! listeners show; these change nothing but by asking `ca` to enrol somebody.
 
 mod admin;

@@ -1,5 +1,7 @@
 //! Having an authority certify us: the first certificate, each later one, trust, and what is heard of changes.
 
+mod authority;
+mod certified;
 mod est_server;
 mod scripted;
 

@@ -159,3 +159,129 @@ fn check_name(t: &mut TableReader<'_, '_, '_>, thing: &str, table: &str, name: &
     };
     t.rule(Some(name.span.clone()), format!("{thing} names {:?}: there is no such [[{table}]]", name.value), remedy);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::Config;
+
+    const GOOD: &str = r#"
+[identity]
+certificate = "own.pem"
+[trust]
+anchors = ["ca.pem"]
+[revocation]
+sources = ["ca.crl"]
+[[issuer]]
+name = "market"
+issuer = "https://issuer.example"
+audiences = ["flea-market"]
+algorithms = ["RS256"]
+jwks_url = "https://issuer.example/jwks"
+[[upstream]]
+name = "ads"
+connect_to = "adservice:8443"
+[[edge]]
+name = "public"
+listen = "0.0.0.0:443"
+certificate = "public.pem"
+#keys
+[[edge.route]]
+name = "offer"
+paths = ["/ads/{id}"]
+methods = ["POST"]
+upstream = "ads"
+#route
+"#;
+
+    /// What is to say of the good file with one text in place of another.
+    fn problems(from: &str, to: &str) -> Vec<String> {
+        assert!(GOOD.contains(from), "{from}");
+        let text = GOOD.replace(from, to);
+        let list = match Config::parse_with(Path::new("edge.toml"), &text, &|_| None) {
+            Ok((_, warnings)) => warnings,
+            Err(problems) => problems.list,
+        };
+        list.into_iter().map(|problem| format!("{}; {}", problem.message, problem.remedy)).collect()
+    }
+
+    #[test]
+    fn an_edge_alone_is_a_whole_configuration() {
+        assert_eq!(problems("#keys", ""), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_mistake_about_an_edge_is_reported_with_its_remedy() {
+        let route = "edge \"public\": route \"offer\"";
+        let same = "[[edge.route]]\nname = \"offer\"\nhost = \"market.example\"\nupstream = \"ads\"";
+        let shadowed = "[[edge.route]]\nname = \"late\"\nhost = \"market.example\"\npaths = [\"/ads/7\"]\nmethods = [\"POST\"]\nupstream = \"ads\"";
+        for (from, to, problem) in [
+            (
+                "certificate = \"public.pem\"",
+                "",
+                "edge \"public\" has no \"certificate\"; name the PEM file of the public certificate: an edge speaks TLS alone".to_owned(),
+            ),
+            (
+                "upstream = \"ads\"",
+                "upstream = \"adds\"",
+                format!("{route}: upstream names \"adds\": there is no such [[upstream]]; write \"ads\", or add an [[upstream]] of this name"),
+            ),
+            (
+                "#route",
+                "issuers = [\"firebase\"]",
+                format!("{route}: issuers names \"firebase\": there is no such [[issuer]]; add an [[issuer]] of this name"),
+            ),
+            (
+                "#route",
+                "public = true\nclaims = { role = \"seller\" }",
+                format!("{route}: claims does not apply to a public route, which needs no user; remove it, or remove public = true"),
+            ),
+            (
+                "#route",
+                "host = \"https://market.example\"",
+                format!("{route}: host: \"https://market.example\" is no host: expected a DNS name, \"*.domain\" or an IP address, without a port; write a DNS name such as \"market.example\" or \"*.market.example\""),
+            ),
+            (
+                "#route",
+                "rate = \"20\"",
+                format!("{route}: rate: \"20\" is no rate: expected a number from 1 to 1000000 for each s, m or h, or \"off\"; {}", super::RATE_REMEDY),
+            ),
+            ("#route", same, format!("{route}: the name \"offer\" is taken by an earlier route; give each route of a listener a name of its own")),
+            (
+                "#route",
+                shadowed,
+                "edge \"public\": route \"late\" is never used: the earlier route \"offer\" takes all of its requests; put it before that route, or remove it".to_owned(),
+            ),
+            (
+                "#keys",
+                "client_auth = \"required\"",
+                "edge \"public\": client_auth is \"required\": expected \"none\" or \"optional\"; write \"none\" or \"optional\"".to_owned(),
+            ),
+            (
+                "#keys",
+                "cors_origins = [\"*\"]",
+                "edge \"public\": cors_origins: \"*\" is no origin: expected one such as \"https://market.example\"; write scheme and host, and a port that is not the scheme's own, such as \"https://market.example\"".to_owned(),
+            ),
+            (
+                "#keys",
+                "trusted_proxies = [\"10.0.0.1/8\"]",
+                "edge \"public\": trusted_proxies: \"10.0.0.1/8\" has bits set behind its first 8: the range begins at 10.0.0.0; write an IP address or a range such as \"10.0.0.0/8\"".to_owned(),
+            ),
+            (
+                "[[edge]]",
+                "[[upstream]]\nname = \"users\"\nconnect_to = \"userservice:8443\"\n[[edge]]",
+                "upstream \"users\" is never used: no [[edge.route]] leads to it; remove it, or name it in a route".to_owned(),
+            ),
+        ] {
+            let found = problems(from, to);
+            assert!(found.contains(&problem), "{to}: {found:#?}");
+        }
+        let issuer =
+            GOOD.split_once("[[issuer]]").and_then(|(_, rest)| rest.split_once("[[upstream]]")).expect("there").0;
+        let missing = format!(
+            "{route} needs a user, but there is no [[issuer]] whose tokens could name one; add an [[issuer]], or write public = true if anybody may use it"
+        );
+        assert_eq!(problems(&format!("[[issuer]]{issuer}"), ""), [missing]);
+    }
+}

@@ -1,6 +1,8 @@
 //! Which request goes where.
 
+use crate::support::frames::{BAD_REQUEST, End, Frames, OK};
 use crate::support::gateway::{Gateway, HOST};
+use crate::support::tls_client::{HTTP2, client_config, connect};
 
 const ROUTES: &str = r#"
 [[edge.route]]
@@ -96,4 +98,23 @@ fn the_host_that_is_judged_is_the_one_that_the_service_sees() {
     let mut connection = gateway.connect();
     connection.send("GET https://market.example/ads HTTP/1.1\r\nHost: market.example\r\n\r\n").unwrap();
     assert_eq!(connection.answer().unwrap().received("host"), [HOST]);
+}
+
+#[test]
+fn over_http2_the_host_is_the_authority_and_no_other() {
+    let gateway = Gateway::with("", ROUTES);
+    let ask = |fields: &[(&str, &str)]| {
+        let config = client_config(&gateway.public, None, HTTP2);
+        let base = [(":method", "GET"), (":scheme", "https"), (":path", "/ads")];
+        Frames::open(connect(gateway.address(), HOST, config).unwrap()).ask(&[&base, fields].concat(), None)
+    };
+    assert_eq!(ask(&[(":authority", HOST)]), End::Headers(OK));
+    assert_eq!(ask(&[(":authority", "MARKET.example.:443"), ("host", "market.EXAMPLE.:443")]), End::Headers(OK));
+    assert_eq!(ask(&[(":authority", HOST), ("host", "other.example")]), End::Headers(BAD_REQUEST));
+    assert_eq!(ask(&[(":authority", "other.example"), ("host", HOST)]), End::Headers(BAD_REQUEST));
+    assert_eq!(ask(&[(":authority", "user@market.example")]), End::Headers(BAD_REQUEST));
+    assert_ne!(ask(&[(":authority", "other.example")]), End::Headers(OK));
+    let served = || gateway.inbound.events().iter().filter(|event| event["message"] == "request").count();
+    gateway.inbound.wait_for_metric("mantlet_requests_total", &[("code", "200")].into(), 2.0);
+    assert_eq!(served(), 2);
 }

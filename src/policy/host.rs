@@ -33,7 +33,8 @@ impl HostPattern {
         match self {
             Self::Exactly(name) => **name == *host,
             Self::Below(suffix) => {
-                host.strip_suffix(&**suffix).is_some_and(|label| !label.is_empty() && !label.contains('.'))
+                let is_of_label = |octet: u8| octet.is_ascii_alphanumeric() || matches!(octet, b'-' | b'_');
+                host.strip_suffix(&**suffix).is_some_and(|label| !label.is_empty() && label.bytes().all(is_of_label))
             }
         }
     }
@@ -51,8 +52,8 @@ impl HostPattern {
 /// host give one text.
 pub fn host_of(authority: &str) -> String {
     let host = match authority.rfind(':') {
-        // A colon within brackets is one of an IPv6 address.
-        Some(colon) if !authority[colon..].contains(']') => &authority[..colon],
+        // A colon within brackets is one of an IPv6 address. What is no number is no port, and the whole then no host of ours.
+        Some(colon) if authority[colon + 1..].bytes().all(|octet| octet.is_ascii_digit()) => &authority[..colon],
         _ => authority,
     };
     host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()

@@ -125,6 +125,9 @@ fn check_authority(head: &request::Parts, fields: &Decisive<'_>) -> Result<(), P
         (_, Some(authority)) if authority.contains('@') => {
             Err(ProxyError::BadRequest("user information in the target's authority"))
         }
+        (_, Some(authority)) if !has_port_or_none(authority) => {
+            Err(ProxyError::BadRequest("a port of the target's authority that is no number"))
+        }
         (Some(host), None) if !is_host(host) => Err(ProxyError::BadRequest("the Host header is no host")),
         _ => Ok(()),
     }
@@ -132,7 +135,14 @@ fn check_authority(head: &request::Parts, fields: &Decisive<'_>) -> Result<(), P
 
 /// An empty host is legal for HTTP/1.1 targets without an authority; anything else has to parse as one.
 fn is_host(host: &HeaderValue) -> bool {
-    host.is_empty() || host.to_str().is_ok_and(|host| !host.contains('@') && host.parse::<Authority>().is_ok())
+    let is_host = |host: &str| !host.contains('@') && has_port_or_none(host) && host.parse::<Authority>().is_ok();
+    host.is_empty() || host.to_str().is_ok_and(is_host)
+}
+
+/// The URI library takes nearly any text for a port, as in `market.example:1,evil.example`.
+fn has_port_or_none(authority: &str) -> bool {
+    let port = authority.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.contains(']'));
+    port.is_none_or(|port| port.bytes().all(|octet| octet.is_ascii_digit()))
 }
 
 /// The HTTP library refuses differing lengths of HTTP/1.1 and prefers a transfer coding to a length; this holds for every
@@ -398,6 +408,8 @@ mod tests {
             (Version::HTTP_11, "/", &[("host", "a"), ("host", "a")]),
             (Version::HTTP_11, "/", &[("host", "a b")]),
             (Version::HTTP_11, "/", &[("host", "user@a")]),
+            (Version::HTTP_11, "/", &[("host", "a:1,evil")]),
+            (Version::HTTP_2, "http://a:1,evil/", &[]),
             (Version::HTTP_11, "http://a/", &[("host", "b")]),
             (Version::HTTP_2, "http://a/", &[("host", "b")]),
             (Version::HTTP_2, "http://user@a/", &[]),

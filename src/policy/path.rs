@@ -116,6 +116,10 @@ fn decoded(raw: &str) -> Result<String, AmbiguousPath> {
             _ => octets.push(octet),
         }
     }
+    // The digits behind may have been escaped themselves: "%25%32e".
+    if octets.windows(3).any(|octets| octets[0] == b'%' && escaped(&octets[1..]).is_some()) {
+        return Err(AmbiguousPath::DoubleEscape);
+    }
     String::from_utf8(octets).map_err(|_| AmbiguousPath::IllFormedEscape)
 }
 
@@ -364,6 +368,8 @@ mod tests {
             ("/ads/%c0%ae%c0%ae/users", IllFormedEscape),
             ("/ads/%252e%252e/users", DoubleEscape),
             ("/ads%252Fusers", DoubleEscape),
+            ("/ads/%25%32%65%25%32%65/users", DoubleEscape),
+            ("/ads%252%66users", DoubleEscape),
             ("/caf\u{e9}", NotAscii),
         ] {
             assert_eq!(RequestPath::parse(raw), Err(why), "{raw}");

@@ -61,9 +61,10 @@ impl Client {
 
 /// The last address of `X-Forwarded-For` that is of no trusted proxy: those before it are hearsay.
 fn last_untrusted(headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) -> Option<IpAddr> {
-    let lists: Vec<&str> = headers.get_all(FORWARDED_FOR).iter().filter_map(|list| list.to_str().ok()).collect();
-    for text in lists.iter().flat_map(|list| list.split(',')).rev() {
-        let address: IpAddr = text.trim().parse().ok()?;
+    // By octets: what a client wrote before must not take what a proxy wrote behind it along.
+    let lists: Vec<&[u8]> = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
+    for text in lists.iter().flat_map(|list| list.split(|octet| *octet == b',')).rev() {
+        let address: IpAddr = std::str::from_utf8(text).ok()?.trim().parse().ok()?;
         if !is_trusted(address) {
             return Some(address.to_canonical());
         }

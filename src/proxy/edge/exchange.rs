@@ -107,8 +107,8 @@ impl EdgeRules {
         let asked = Asked { host: &host, path: head.uri.path(), method: &head.method };
         let client = Client::of(&live.peer_address, &self.trusted_proxies, &head.headers);
         if let Some(answer) = remarks.cors.as_ref().filter(|_| is_preflight(head)) {
-            self.routes.of_path(asked)?;
             self.take_for_address(&client, &mut remarks.standings)?;
+            self.routes.of_path(asked)?;
             let headers = self.cors.as_ref().map(|cors| cors.preflight(answer)).transpose()?;
             return Ok(Verdict::Preflight(headers.unwrap_or_default()));
         }
@@ -130,11 +130,12 @@ impl EdgeRules {
                 limit.take((&user.issuer, &user.subject), &mut remarks.standings).map_err(throttled)?;
             }
         }
+        // May that user do this?
+        let permit = route.access.authorize(user.as_deref(), live.is_withdrawn()).map_err(EdgeRefusal::Denied)?;
+        // What one may not do takes nothing from those who may.
         if let Some(limit) = &route.limit {
             limit.take((), &mut remarks.standings).map_err(throttled)?;
         }
-        // May that user do this?
-        let permit = route.access.authorize(user.as_deref(), live.is_withdrawn()).map_err(EdgeRefusal::Denied)?;
         let user = match user.as_deref() {
             Some(user) => Some(UserHeaders::of(user).ok_or_else(too_much_of_a_user)?),
             None => None,

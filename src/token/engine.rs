@@ -108,7 +108,13 @@ impl Engine {
                     continue;
                 }
             };
-            let before = self.kept.iter().find(|kept| kept.is_kept_by(settings, &anchors));
+            // Several issuers may have one address. Each goes on with keys of its own, and no two with the same.
+            let fits = |before: &&Kept| {
+                before.is_kept_by(settings, &anchors)
+                    && kept.iter().all(|taken: &Kept| taken.source.id != before.source.id)
+            };
+            let is_of_same_name = |before: &&Kept| before.settings.name.value == settings.name.value && fits(before);
+            let before = self.kept.iter().find(is_of_same_name).or_else(|| self.kept.iter().find(fits));
             kept.push(if let Some(before) = before {
                 before.renewed(settings.clone(), fetcher, anchors)
             } else {

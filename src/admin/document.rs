@@ -44,6 +44,7 @@ pub struct Document {
     /// Its trust anchors.
     pub anchors: Vec<CertificateEntry>,
     /// The certificates of its edge listeners.
+    #[serde(default)]
     pub public_certificates: Vec<PublicCertificateEntry>,
     /// Its CRLs.
     pub revocation: RevocationEntry,
@@ -53,6 +54,7 @@ pub struct Document {
     /// Its listeners.
     pub listeners: Vec<ListenerEntry>,
     /// Where the routes of its edge listeners lead.
+    #[serde(default)]
     pub upstreams: Vec<UpstreamEntry>,
     /// How many connections with peers are live, listed or not.
     pub connections_total: usize,

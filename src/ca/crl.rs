@@ -5,6 +5,7 @@ use std::time::Duration;
 use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams};
 use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject as _;
+use tracing::warn;
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _};
 
 use crate::x509::SerialNumber;
@@ -16,6 +17,8 @@ use super::store::{self, Change, Entry};
 use super::{CaError, CrlRecord, IssuerId, Revocation, StoredCrl, Tier, Timestamp};
 
 const MAX_NEXT_UPDATE: Duration = Duration::from_secs(3650 * 86_400);
+/// A CRL that is dated further ahead is refused by readers: it is dated back by five minutes, and they tolerate as many.
+const AHEAD: Duration = Duration::from_secs(600);
 /// The label of a CRL in PEM (RFC 7468 section 6).
 const LABEL: &str = "X509 CRL";
 
@@ -102,7 +105,7 @@ impl Authority {
         options.check()?;
         let issuers = self.issuers().await?;
         let mut change = self.store().begin().await?;
-        let mut lists = Vec::new();
+        let (mut lists, mut failed) = (Vec::new(), None);
         for (id, _) in issuers.live() {
             let own = id == issuers.issuing_of(id.generation);
             let last = store::crl(change.connection(), id).await.map_err(change.read_fault())?;
@@ -112,11 +115,18 @@ impl Authority {
             }
             match self.signer(&issuers, id, "signing a CRL") {
                 Err(CaError::KeyMissing { .. }) if !own => {}
-                signer => {
-                    let crl = sign(&mut change, &*signer?, options.life_of(id, own), actor, now).await?;
+                // One key that cannot be used keeps no other's revocations from being published.
+                Err(error) => failed = failed.or(Some(error)),
+                Ok(signer) => {
+                    let crl = sign(&mut change, &signer, options.life_of(id, own), actor, now).await?;
                     lists.push(CrlSummary { record: crl.record, entries: crl.entries, newly_signed: true });
                 }
             }
+        }
+        match failed {
+            Some(error) if lists.is_empty() => return Err(error),
+            Some(error) => warn!(%error, "a CRL is not signed; those of other keys are"),
+            None => {}
         }
         if !lists.is_empty() {
             change.commit().await?;
@@ -190,13 +200,17 @@ async fn sign(
     now: Timestamp,
 ) -> Result<StoredCrl, CaError> {
     let last = store::crl(change.connection(), signer.id).await.map_err(change.read_fault())?;
-    let last_update = last.as_ref().map(|last| last.record.this_update);
+    let last_date = last.as_ref().map(|last| last.record.this_update);
+    // As the last CRL is dated itself, and never ahead of us: a reader's clock may be behind, and another replica's ahead.
+    let last_update = last_date.map(|last| last.min(now).backdated());
     let entries = store::revoked_by(change.connection(), signer.id, last_update).await.map_err(change.read_fault())?;
+    // Readers take none that is dated before the one they hold, whatever its number.
+    let this_update = last_date.filter(|last| *last <= now.saturating_add(AHEAD)).map_or(now, |last| last.max(now));
     let record = CrlRecord {
         issuer: signer.id,
         number: last.map_or(1, |last| last.record.number + 1),
-        this_update: now,
-        next_update: now.saturating_add(life),
+        this_update,
+        next_update: this_update.saturating_add(life),
     };
     let crl = StoredCrl { record, entries: entries.len(), der: der_of(signer, record, &entries)? };
     change.record_crl(&crl).await?;
@@ -229,10 +243,10 @@ fn der_of(signer: &Signer, record: CrlRecord, entries: &[(SerialNumber, Revocati
 }
 
 impl CrlRecord {
-    /// True once half of the time to its next update has passed.
+    /// True once half of the time to its next update has passed, or where it is dated so far ahead that readers refuse it.
     pub fn is_due(&self, now: Timestamp) -> bool {
         let (from, to) = (self.this_update.to_unix(), self.next_update.to_unix());
-        now.to_unix() >= from + (to - from) / 2
+        self.this_update > now.saturating_add(AHEAD) || now.to_unix() >= from + (to - from) / 2
     }
 }
 

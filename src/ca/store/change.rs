@@ -146,7 +146,8 @@ impl Change {
         let query = sqlx::query("SELECT version FROM crls WHERE issuer = $1").bind(issuer.to_string());
         let row = query.fetch_optional(&mut *self.transaction).await.map_err(fault_at(&self.place, "read"))?;
         let version: Option<i64> = row.and_then(|row| sqlx::Row::try_get(&row, "version").ok());
-        Ok(version.is_none_or(|version| version < self.state.revoked_version))
+        // Version 0: it came from a ledger, and what it lacks is not known.
+        Ok(version.is_none_or(|version| version == 0 || version < self.state.revoked_version))
     }
 
     /// Records a certificate of the authority itself, whose anchor is published from now on.
@@ -198,16 +199,17 @@ impl Change {
         now: Timestamp,
         expires: Timestamp,
     ) -> Result<(), CaError> {
-        self.void_secrets(name, now).await?;
+        self.void_secrets(name).await?;
         let query = sqlx::query("INSERT INTO secrets (sha256, name, created, expires) VALUES ($1, $2, $3, $4)");
         let query = query.bind(sha256).bind(name).bind(now.to_unix()).bind(expires.to_unix());
         query.execute(&mut *self.transaction).await.map(drop).map_err(fault_at(&self.place, "write to"))
     }
 
     /// Makes every one-time secret of a name useless.
-    pub(in crate::ca) async fn void_secrets(&mut self, name: &str, now: Timestamp) -> Result<(), CaError> {
-        let query = sqlx::query("UPDATE secrets SET expires = $1 WHERE name = $2 AND used_at IS NULL AND expires > $1");
-        let done = query.bind(now.to_unix()).bind(name).execute(&mut *self.transaction).await;
+    pub(in crate::ca) async fn void_secrets(&mut self, name: &str) -> Result<(), CaError> {
+        // Over by everybody's clock.
+        let query = sqlx::query("UPDATE secrets SET expires = 0 WHERE name = $1 AND used_at IS NULL AND expires > 0");
+        let done = query.bind(name).execute(&mut *self.transaction).await;
         done.map(drop).map_err(fault_at(&self.place, "write to"))
     }
 

@@ -148,7 +148,7 @@ impl Authority {
         entity.version = change.state().version;
         change.record_entity(&entity).await?;
         if state == EntityState::Removed {
-            change.void_secrets(name.as_str(), now).await?;
+            change.void_secrets(name.as_str()).await?;
         }
         let action = match state {
             EntityState::Active => "resumed",

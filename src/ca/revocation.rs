@@ -176,8 +176,9 @@ impl Authority {
         now: Timestamp,
     ) -> Result<Vec<IssuedCertificate>, CaError> {
         let mut change = self.store().begin().await?;
-        let filter =
-            CertificateFilter { name: Some(name.to_string()), valid_at: Some(now), ..CertificateFilter::default() };
+        // By a clock that is behind, too: there it could still be renewed.
+        let valid_at = Some(now.backdated());
+        let filter = CertificateFilter { name: Some(name.to_string()), valid_at, ..CertificateFilter::default() };
         let found = store::certificates(change.connection(), &filter).await.map_err(change.read_fault())?;
         if found.is_empty() {
             return Err(CaError::NothingToRevoke { name: name.to_string() });
@@ -185,7 +186,7 @@ impl Authority {
         for CertificateRecord { certificate, .. } in &found {
             record(&mut change, certificate, Revocation { at: now, reason }, actor).await?;
         }
-        change.void_secrets(name.as_str(), now).await?;
+        change.void_secrets(name.as_str()).await?;
         change.commit().await?;
         Ok(found.into_iter().map(|found| found.certificate).collect())
     }

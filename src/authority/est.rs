@@ -88,8 +88,11 @@ async fn issue(
     claim: &Claim,
 ) -> Result<Answer, Refusal> {
     let credential = claim.credential(operation)?;
-    // A secret has so many bits that guessing needs no bound; the bound keeps the cost of trying away from others.
-    server.rates.names.take(&claim.name().to_owned()).map_err(Refusal::rate_limited)?;
+    // A secret has so many bits that guessing needs no bound; the bound keeps the cost of trying away from others. Whoever only
+    // says a name takes nothing from another address, nor from who proves it by a certificate.
+    let proof = if matches!(credential, EnrolmentCredential::Secret { .. }) { "secret" } else { "certificate" };
+    let key = format!("{} {proof} {}", claim.name(), caller.ip());
+    server.rates.names.take(&key).map_err(Refusal::rate_limited)?;
     check_media_type(headers)?;
     let request = SigningRequest::from_der(&read(body).await?)?;
     let actor = format!("{} from {}", claim.name(), caller.address);
@@ -118,7 +121,8 @@ async fn issue(
 
 /// Who asks. A certificate is judged here for its kind alone; whether it is revoked is decided where it is used.
 async fn claim(server: &Server, caller: &Caller, operation: Operation, headers: &HeaderMap) -> Result<Claim, Refusal> {
-    let basic = basic(headers)?;
+    // A renewal is by certificate alone: a name that is only said names nobody, in the log least of all.
+    let basic = if operation == Operation::Enroll { basic(headers)? } else { None };
     let mut certificate = None;
     if let Some(der) = &caller.certificate {
         let judged = server.authority.judge(der, now()).await.map_err(|error| Refusal::unavailable(&error))?;

@@ -106,13 +106,16 @@ pub(crate) struct Sidecar {
     admin: SocketAddr,
 }
 
-/// Loopback addresses with free ports.
+/// Loopback addresses with free ports, below those that the kernel gives to whoever asks for any: these are taken now and used later.
 pub(crate) fn free_addresses<const COUNT: usize>() -> anyhow::Result<[SocketAddr; COUNT]> {
+    const PORTS: std::ops::Range<u16> = 20_000..32_000;
+    const TRIES: usize = 1000;
     // All are held until all are known, so that no two are the same.
     let mut held = Vec::with_capacity(COUNT);
     let mut addresses = [SocketAddr::from((Ipv4Addr::LOCALHOST, 0)); COUNT];
     for address in &mut addresses {
-        let listener = TcpListener::bind(*address)?;
+        let mut free = (0..TRIES).filter_map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, fastrand::u16(PORTS))).ok());
+        let listener = free.next().context("no port between 20000 and 32000 is free")?;
         *address = listener.local_addr()?;
         held.push(listener);
     }

@@ -253,6 +253,8 @@ mod tests {
             bytes in "[0-3af;\r\n x]{0,40}",
             pieces in proptest::collection::vec(1_usize..9, 1..9),
         ) {
+            // A line that is not over yet may be refused at once or when it is, so all of them are.
+            let bytes = bytes + "\r\n\r\n";
             prop_assert_eq!(read(bytes.as_bytes(), &pieces), whole(&bytes));
         }
     }

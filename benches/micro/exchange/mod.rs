@@ -20,10 +20,8 @@ use client::{Client, Version};
 #[divan::bench(args = [Version::Http1, Version::Http2], min_time = 2)]
 fn inbound(bencher: Bencher, version: Version) {
     let runtime = runtime();
-    let client = runtime.block_on(async {
-        let Callee { pki, caller, address, .. } = Callee::start().await;
-        Client::over_tls(address, version, &pki, caller).await
-    });
+    let Callee { pki, caller, address, .. } = Callee::start(&runtime);
+    let client = runtime.block_on(Client::over_tls(address, version, &pki, caller));
     measure(bencher, &runtime, client);
 }
 
@@ -31,9 +29,10 @@ fn inbound(bencher: Bencher, version: Version) {
 #[divan::bench(args = [Version::Http1, Version::Http2], min_time = 2)]
 fn outbound_and_inbound(bencher: Bencher, version: Version) {
     let runtime = runtime();
+    let Callee { pki, own, caller, address } = Callee::start(&runtime);
+    let material = pki.material(&caller);
     let client = runtime.block_on(async {
-        let Callee { pki, own, caller, address } = Callee::start().await;
-        let outbound = sidecars::outbound(&pki.material(&caller), own.spiffe, address);
+        let outbound = sidecars::outbound(&material, own.spiffe, address);
         Client::over_plaintext(sidecars::listen(outbound, Outbound::serve), version).await
     });
     measure(bencher, &runtime, client);
@@ -48,11 +47,16 @@ struct Callee {
 }
 
 impl Callee {
-    async fn start() -> Self {
+    /// The PKI has a runtime of its own, so that it is made outside of ours.
+    fn start(runtime: &Runtime) -> Self {
         let mut pki = Pki::new();
         let (own, caller) = (pki.issue("adservice"), pki.issue("gateway"));
-        let inbound = sidecars::inbound(&pki.material(&own), &caller.spiffe, service::start().await);
-        Self { pki, own, caller, address: sidecars::listen(inbound, Inbound::serve) }
+        let material = pki.material(&own);
+        let address = runtime.block_on(async {
+            let inbound = sidecars::inbound(&material, &caller.spiffe, service::start().await);
+            sidecars::listen(inbound, Inbound::serve)
+        });
+        Self { pki, own, caller, address }
     }
 }
 

@@ -69,7 +69,7 @@ pub enum StoreSetting {
 pub struct AuthorityLimits {
     /// Connections of one listener at a time; default 10,000. Further ones wait in the kernel's queue.
     pub max_connections: usize,
-    /// Requests to enrol or renew that one name may make in a minute; default 30.
+    /// Requests to enrol or renew that one name may make from one address in a minute; default 30.
     pub name_per_minute: u32,
     /// Requests to enrol or renew that one address may make in a minute; default 600.
     pub address_per_minute: u32,

@@ -25,7 +25,10 @@ fn only_a_server_that_the_anchors_vouch_for_is_believed() {
     let (ours, theirs) = (Pki::new(), Pki::new());
     let server = KeyServer::of(&theirs, &[&key]);
     let mut rig = Rig::started(&ours, vec![market(TokenAlgorithm::Es256, &server)]);
-    assert!(rig.error().contains("invalid peer certificate"), "{}", rig.error());
+    // Both authorities have one name, so that the path to ours may be tried.
+    let error = rig.error();
+    let is_refused = |why| error.contains(&format!("invalid peer certificate: {why}"));
+    assert!(is_refused("UnknownIssuer") || is_refused("BadSignature"), "{error}");
     rig.settings = vec![with_anchors(&server, &theirs)];
     rig.prepare().expect("usable");
     rig.settle();

@@ -17,6 +17,7 @@ use crate::config::IdentityHeader;
 use crate::identity::PeerIdentity;
 use crate::tls::Peer;
 
+use super::client_claims::ClientClaim;
 use super::error::ProxyError;
 
 /// `x-mantlet-peer`
@@ -242,10 +243,13 @@ fn is_reserved(name: &str) -> bool {
     name.starts_with(OWN_PREFIX) || matches!(name, "client-cert" | "client-cert-chain" | "x-forwarded-client-cert")
 }
 
-/// Removes identity headers from a trailer section, where a careless service might merge them into the header section.
+/// Removes from a trailer section what may stand in no trailer, since a careless service might merge it into the header section:
+/// what identifies the caller, frames or routes the message, or gives credentials (RFC 9110 section 6.5.1).
 pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
-    let doomed: Vec<HeaderName> =
-        trailers.keys().filter(|name| is_identity_name(name) || is_hop_by_hop(name)).cloned().collect();
+    let is_doomed = |name: &&HeaderName| {
+        is_identity_name(name) || is_hop_by_hop(name) || is_needed(name) || ClientClaim::of(name).is_some()
+    };
+    let doomed: Vec<HeaderName> = trailers.keys().filter(is_doomed).cloned().collect();
     for name in doomed {
         trailers.remove(name);
     }

@@ -15,6 +15,7 @@ pub mod upstream;
 pub mod user_headers;
 
 mod admission;
+mod client_claims;
 mod direction;
 mod error;
 mod http1_connection;

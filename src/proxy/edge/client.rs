@@ -1,6 +1,6 @@
 //! Who the client of a request is, as far as addresses tell, and how the service is told of it (RFC 7239).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::header::{FORWARDED, HeaderName};
 use http::{HeaderMap, HeaderValue};
@@ -64,12 +64,19 @@ fn last_untrusted(headers: &HeaderMap, is_trusted: impl Fn(IpAddr) -> bool) -> O
     // By octets: what a client wrote before must not take what a proxy wrote behind it along.
     let lists: Vec<&[u8]> = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
     for text in lists.iter().flat_map(|list| list.split(|octet| *octet == b',')).rev() {
-        let address: IpAddr = std::str::from_utf8(text).ok()?.trim().parse().ok()?;
+        let address = address_of(std::str::from_utf8(text).ok()?.trim())?;
         if !is_trusted(address) {
             return Some(address.to_canonical());
         }
     }
     None
+}
+
+/// The address of an element: alone, or with the port that some proxies write behind it.
+fn address_of(element: &str) -> Option<IpAddr> {
+    let bracketed = || element.strip_prefix('[')?.strip_suffix(']')?.parse().ok().map(IpAddr::V6);
+    let with_port = || element.parse().ok().map(|address: SocketAddr| address.ip());
+    element.parse().ok().or_else(with_port).or_else(bracketed)
 }
 
 /// Appends to a list that may stand in several fields.
@@ -108,6 +115,9 @@ mod tests {
         assert_eq!(address("10.0.0.1:9", &["10.0.0.3"]), "10.0.0.1");
         assert_eq!(address("10.0.0.1:9", &["198.51.100.1, nonsense"]), "10.0.0.1");
         assert_eq!(address("10.0.0.1:9", &[]), "10.0.0.1");
+        assert_eq!(address("10.0.0.1:9", &["203.0.113.9, 198.51.100.1:4711"]), "198.51.100.1");
+        assert_eq!(address("10.0.0.1:9", &["[2001:db8::1]:4711, 10.0.0.2:80"]), "2001:db8::1");
+        assert_eq!(address("10.0.0.1:9", &["[2001:db8::1]"]), "2001:db8::1");
     }
 
     #[test]

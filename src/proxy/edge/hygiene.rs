@@ -1,32 +1,15 @@
 //! What a client of an edge listener must not say, and what the public is not told.
 
-use http::header::{AUTHORIZATION, HeaderName, PROXY_AUTHORIZATION, SERVER};
+use http::header::{AUTHORIZATION, HeaderName, SERVER};
 use http::uri::{PathAndQuery, Uri};
 use http::{HeaderMap, HeaderValue};
+
+use crate::proxy::client_claims::{ClientClaim, is_plain};
 
 use super::refusal::EdgeRefusal;
 
 /// The name under which RFC 6750 section 2.3 would have a token in a URL.
 const TOKEN_PARAMETER: &str = "access_token";
-/// What proxies before us say of a client; a client itself has no say in it.
-const ABOUT_THE_CLIENT: [&str; 6] =
-    ["forwarded", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "cf-connecting-ip"];
-/// Fields for which there are services that take a request for one of another path, host or method than it has, so that what was
-/// judged would not be what is done.
-const OVERRIDES: [&str; 9] = [
-    "x-original-url",
-    "x-original-uri",
-    "x-original-host",
-    "x-original-method",
-    "x-rewrite-url",
-    "x-http-method-override",
-    "x-http-method",
-    "x-method-override",
-    // CGI makes it HTTP_PROXY (CVE-2016-5385).
-    "proxy",
-];
-/// Prefix of what proxies say of a client.
-const FORWARDED_PREFIX: &str = "x-forwarded-";
 /// What services say of themselves.
 const ABOUT_THE_SERVICE: [HeaderName; 4] = [
     SERVER,
@@ -72,29 +55,19 @@ fn unescaped(text: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// Removes what a client must not say, in every spelling that a service may read as one of these names. `keep_forwarded` says that the
-/// client is a proxy that is trusted about its own clients; only the plain spelling is kept then.
+/// Removes what a client must not say. `keep_forwarded` says that the client is a proxy that is trusted about its own clients; only
+/// the plain spelling is kept then.
 pub(super) fn strip_request(headers: &mut HeaderMap, keep_forwarded: bool, keep_token: bool) {
-    let doomed: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| match plain_name(name.as_str()).as_str() {
-            plain if OVERRIDES.contains(&plain) => true,
-            plain if ABOUT_THE_CLIENT.contains(&plain) || plain.starts_with(FORWARDED_PREFIX) => {
-                !keep_forwarded || plain != name.as_str()
-            }
-            plain => plain == "authorization" && (!keep_token || plain != name.as_str()),
-        })
-        .cloned()
-        .collect();
+    let is_kept = |name: &HeaderName, claim| match claim {
+        ClientClaim::Override | ClientClaim::ProxyCredentials => false,
+        ClientClaim::Client => keep_forwarded && is_plain(name),
+        ClientClaim::Credentials => keep_token && is_plain(name),
+    };
+    let is_doomed = |name: &&HeaderName| ClientClaim::of(name).is_some_and(|claim| !is_kept(name, claim));
+    let doomed: Vec<HeaderName> = headers.keys().filter(is_doomed).cloned().collect();
     for name in doomed {
         headers.remove(name);
     }
-    headers.remove(PROXY_AUTHORIZATION);
-}
-
-/// The name with every separator as `-`, as CGI and its kin cannot tell them apart.
-fn plain_name(name: &str) -> String {
-    name.replace(|character: char| !character.is_ascii_alphanumeric(), "-")
 }
 
 /// Removes what the public need not know. What begins with `x-mantlet-` and tells of certificates was removed before.
@@ -191,6 +164,13 @@ mod tests {
             ("x_http_method_override", "x"),
             ("proxy", "x"),
             ("proxy-authorization", "x"),
+            ("proxy_authorization", "x"),
+            ("client-ip", "x"),
+            ("client_ip", "x"),
+            ("x-forwarded", "x"),
+            ("x-envoy-external-address", "x"),
+            ("fastly-client-ip", "x"),
+            ("wl-proxy-client-ip", "x"),
             ("authorization", "x"),
             ("cookie", "x"),
             ("x-forwarde", "x"),
@@ -200,7 +180,19 @@ mod tests {
         let trusted = kept(&list, true, false);
         assert_eq!(
             trusted,
-            ["cookie", "forwarded", "x-forwarde", "x-forwarded-anything", "x-forwarded-for", "x-real-ip"]
+            [
+                "client-ip",
+                "cookie",
+                "fastly-client-ip",
+                "forwarded",
+                "wl-proxy-client-ip",
+                "x-envoy-external-address",
+                "x-forwarde",
+                "x-forwarded",
+                "x-forwarded-anything",
+                "x-forwarded-for",
+                "x-real-ip"
+            ]
         );
     }
 

@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustls_pki_types::DnsName;
-use toml::de::DeTable;
 
 use crate::net::{Address, Host};
 
 use super::listeners::{Claims, LISTEN_REMEDY};
-use super::reader::{Reading, TableReader};
-use super::{Admin, Located, Log, PostgresUrl, Problem, Problems, Runtime, admin, log, runtime, syntax};
+use super::reader::TableReader;
+use super::{Admin, Located, Log, PostgresUrl, Problem, Problems, Runtime, admin, file, log, runtime};
 
 /// A whole validated configuration file of an authority.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,16 +101,7 @@ impl AuthorityConfig {
         text: &str,
         environment: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<(Self, Vec<Problem>), Problems> {
-        let (table, errors) = DeTable::parse_recoverable(text);
-        let mut reading = Reading {
-            directory: path.parent().unwrap_or(Path::new("")),
-            environment,
-            broken_from: syntax::broken_from(text, &errors),
-            problems: syntax::problems(text, &errors),
-            asked: Vec::new(),
-        };
-        let config = TableReader::read_root(&mut reading, table.get_ref(), read);
-        let problems = Problems::new(path, text, reading.problems);
+        let (config, problems) = file::read_with(path, text, environment, read);
         let config = config.filter(|_| problems.errors() == 0);
         config.map(|config| (config, problems.list.clone())).ok_or(problems)
     }

@@ -70,13 +70,25 @@ pub struct AuthorityLimits {
     pub max_connections: usize,
     /// Requests to enrol or renew that one name may make from one address in a minute; default 30.
     pub name_per_minute: u32,
-    /// Requests to enrol or renew that one address may make in a minute; default 600.
+    /// Requests to enrol or renew that one address may make in a minute; default 600. Here and below, the addresses of one IPv6 /64
+    /// count as one.
     pub address_per_minute: u32,
+    /// Requests for word of changes that one certificate may make from one address in a minute; default 300. A holder makes one
+    /// about every minute, and one at each change.
+    pub certificate_events_per_minute: u32,
+    /// Requests for word of changes that one address may make in a minute; default 12,000.
+    pub address_events_per_minute: u32,
 }
 
 impl Default for AuthorityLimits {
     fn default() -> Self {
-        Self { max_connections: 10_000, name_per_minute: 30, address_per_minute: 600 }
+        Self {
+            max_connections: 10_000,
+            name_per_minute: 30,
+            address_per_minute: 600,
+            certificate_events_per_minute: 300,
+            address_events_per_minute: 12_000,
+        }
     }
 }
 
@@ -206,5 +218,11 @@ fn read_limits(t: &mut TableReader<'_, '_, '_>) -> AuthorityLimits {
         max_connections: t.integer("max_connections", 1..=1_000_000).unwrap_or(default.max_connections),
         name_per_minute: t.integer("name_per_minute", 1..=1_000_000).unwrap_or(default.name_per_minute),
         address_per_minute: t.integer("address_per_minute", 1..=100_000_000).unwrap_or(default.address_per_minute),
+        certificate_events_per_minute: t
+            .integer("certificate_events_per_minute", 1..=1_000_000)
+            .unwrap_or(default.certificate_events_per_minute),
+        address_events_per_minute: t
+            .integer("address_events_per_minute", 1..=100_000_000)
+            .unwrap_or(default.address_events_per_minute),
     }
 }

@@ -39,7 +39,6 @@ pub(super) struct File {
     pub(super) content_type: &'static str,
     /// In quotes, as the header has it.
     pub(super) etag: String,
-    pub(super) modified: SystemTime,
     /// Until when it need not be asked for again, where that is known.
     pub(super) due: Option<SystemTime>,
 }
@@ -58,17 +57,15 @@ impl Published {
         crls.sort_by_key(|crl| live.iter().position(|id| *id == crl.record.issuer));
         let anchors: String = issuers.anchors().map(|(_, der)| pem_of("CERTIFICATE", der)).collect();
         let ca_certificates = cms::in_lines(&cms::certificates_alone(issuers.live().map(|(_, der)| der)));
-        let mut files = vec![(ANCHORS.to_owned(), File::new(anchors, PEM, SystemTime::now(), None))];
-        let latest = crls.iter().map(|crl| crl.record.this_update).max();
-        let due = crls.iter().map(due_of).min();
-        if let Some(latest) = latest {
+        let mut files = vec![(ANCHORS.to_owned(), File::new(anchors, PEM, None))];
+        if !crls.is_empty() {
             let bundle: String = crls.iter().map(StoredCrl::pem).collect();
-            files.push((ALL_CRLS.to_owned(), File::new(bundle, PEM, latest.to_system(), due)));
+            files.push((ALL_CRLS.to_owned(), File::new(bundle, PEM, crls.iter().map(due_of).min())));
         }
         let oldest = issuers.state().oldest_generation;
         for crl in &crls {
             let id = crl.record.issuer;
-            let file = File::new(crl.der.clone(), DER_CRL, crl.record.this_update.to_system(), Some(due_of(crl)));
+            let file = File::new(crl.der.clone(), DER_CRL, Some(due_of(crl)));
             let own = id == issuers.issuing_of(id.generation);
             let name = if own { "ca" } else { "root" };
             // The plain name is that of the first generation's certificates for as long as they may live.
@@ -99,15 +96,10 @@ impl Published {
 }
 
 impl File {
-    fn new(
-        content: impl Into<Bytes>,
-        content_type: &'static str,
-        modified: SystemTime,
-        due: Option<SystemTime>,
-    ) -> Self {
+    fn new(content: impl Into<Bytes>, content_type: &'static str, due: Option<SystemTime>) -> Self {
         let content = content.into();
         let etag = format!("\"{}\"", tag([&*content].into_iter()));
-        Self { content, content_type, etag, modified, due }
+        Self { content, content_type, etag, due }
     }
 }
 

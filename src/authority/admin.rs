@@ -91,7 +91,9 @@ async fn not_ready(server: &Server) -> Vec<String> {
         }
     }
     let now = now();
-    for crl in &server.published.borrow().crls {
+    let published = server.published.borrow().clone();
+    reasons.extend(published.unlisted.iter().map(ToString::to_string));
+    for crl in &published.crls {
         let (issuer, due) = (crl.record.issuer, crl.record.next_update);
         if due <= now {
             reasons.push(format!("the {issuer}'s CRL expired at {due}; \"mantlet ca crl\" signs another"));

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::ca::{Authority, CaError, Credential, CrlOptions, DnsName, IssuerId, StoreState, Timestamp};
+use crate::ca::{Authority, CaError, Credential, CrlOptions, DnsName, IssuerId, StoreState, Timestamp, UnlistedRevocation};
 use crate::config::AuthorityConfig;
 use crate::net::{Address, Host};
 use crate::tls::UnjudgedAcceptor;
@@ -60,8 +60,9 @@ impl Keeper {
     ) -> Result<(Self, watch::Receiver<Arc<Published>>, UnjudgedAcceptor), ServeError> {
         let settings = &config.authority;
         let options = CrlOptions { next_update: settings.next_update, root_next_update: settings.root_next_update };
-        authority.sign_due_crls(&options, ACTOR, now()).await?;
-        let published = Arc::new(publish(authority).await?);
+        let due = authority.sign_due_crls(&options, ACTOR, now()).await?;
+        tell_unlisted(&due.unlisted);
+        let published = Arc::new(publish(authority, due.unlisted).await?);
         let (own, acceptor) = own(config, authority).await?;
         let seen = Watched::of(&published.state);
         let (publish, receiver) = watch::channel(published);
@@ -95,28 +96,32 @@ impl Keeper {
         if found == self.seen && !tick {
             return Ok(());
         }
-        let issuers = authority.issuers().await?;
-        let lacking = state.revoked_version > state.crls_version;
-        if lacking || (tick && authority.has_due_crls(&issuers, now()).await?) {
-            for signed in authority.sign_due_crls(&self.options, ACTOR, now()).await? {
-                server.metrics.crls_signed.inc();
-                info!(
-                    issuer = %signed.record.issuer,
-                    number = signed.record.number,
-                    entries = signed.entries,
-                    next_update = %signed.record.next_update,
-                    "CRL signed"
-                );
-            }
+        let due = authority.sign_due_crls(&self.options, ACTOR, now()).await?;
+        for signed in &due.signed {
+            server.metrics.crls_signed.inc();
+            info!(
+                issuer = %signed.record.issuer,
+                number = signed.record.number,
+                entries = signed.entries,
+                next_update = %signed.record.next_update,
+                "CRL signed"
+            );
         }
-        let shown = self.publish.borrow().state.clone();
+        let (shown, other_unlisted) = {
+            let published = self.publish.borrow();
+            (published.state.clone(), published.unlisted != due.unlisted)
+        };
+        if other_unlisted {
+            tell_unlisted(&due.unlisted);
+        }
         let state = authority.store().state().await?;
         let other_files = (shown.crls_version, shown.anchors_version) != (state.crls_version, state.anchors_version);
         if other_files
+            || other_unlisted
             || shown.entities_version != state.entities_version
             || shown.revoked_version != state.revoked_version
         {
-            self.publish.send_replace(Arc::new(publish(authority).await?));
+            self.publish.send_replace(Arc::new(publish(authority, due.unlisted).await?));
         }
         if self.own.issuer != authority.issuers().await?.issuing() || self.own.renew_at <= now() {
             let (own, acceptor) = own(&server.config, authority).await?;
@@ -152,9 +157,20 @@ impl Keeper {
     }
 }
 
-async fn publish(authority: &Authority) -> Result<Published, CaError> {
+async fn publish(authority: &Authority, unlisted: Vec<UnlistedRevocation>) -> Result<Published, CaError> {
     let issuers = authority.issuers().await?;
-    Ok(Published::new(&issuers, authority.crls().await?))
+    Ok(Published::new(&issuers, authority.crls().await?, unlisted))
+}
+
+fn tell_unlisted(unlisted: &[UnlistedRevocation]) {
+    for UnlistedRevocation { issuer, serial, key } in unlisted {
+        error!(
+            %issuer,
+            %serial,
+            key = %key.display(),
+            "a revocation is on no CRL, for the key that signs it is kept elsewhere; bring the key back for a while"
+        );
+    }
 }
 
 /// Issues the server's own certificate.

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 
-use crate::ca::{Issuers, StoreState, StoredCrl, Tier, pem_of};
+use crate::ca::{Issuers, StoreState, StoredCrl, Tier, UnlistedRevocation, pem_of};
 
 use super::cms;
 
@@ -18,6 +18,8 @@ pub(super) struct Published {
     pub(super) state: StoreState,
     /// The last CRL of each issuer that is in use, the one that issues first.
     pub(super) crls: Vec<StoredCrl>,
+    /// What these lack for want of a key.
+    pub(super) unlisted: Vec<UnlistedRevocation>,
     /// Files by their paths under the CRL listener.
     files: Vec<(String, File)>,
     /// `/.well-known/est/cacerts`
@@ -50,7 +52,7 @@ const DER_CRL: &str = "application/pkix-crl";
 const PEM: &str = "application/x-pem-file";
 
 impl Published {
-    pub(super) fn new(issuers: &Issuers, stored: Vec<StoredCrl>) -> Self {
+    pub(super) fn new(issuers: &Issuers, stored: Vec<StoredCrl>, unlisted: Vec<UnlistedRevocation>) -> Self {
         let live: Vec<_> = issuers.live().map(|(id, _)| id).collect();
         let mut crls: Vec<StoredCrl> =
             stored.into_iter().filter(|crl| live.contains(&crl.record.issuer) && !crl.der.is_empty()).collect();
@@ -81,7 +83,7 @@ impl Published {
             crls: tag(crls.iter().map(|crl| crl.der.as_slice())),
             anchors: tag(issuers.anchors().map(|(_, der)| der)),
         };
-        Self { state: issuers.state().clone(), crls, files, ca_certificates: ca_certificates.into(), tags }
+        Self { state: issuers.state().clone(), crls, unlisted, files, ca_certificates: ca_certificates.into(), tags }
     }
 
     /// The file at a path.

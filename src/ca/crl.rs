@@ -1,17 +1,21 @@
 //! Signing CRLs (RFC 5280 section 5).
 
+use std::collections::HashSet;
+use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams};
 use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject as _;
+use sqlx::AnyConnection;
 use tracing::warn;
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _};
 
 use crate::x509::SerialNumber;
 
 use super::authority::Authority;
-use super::issuers::{Issuers, pem_of};
+use super::issuers::pem_of;
 use super::signer::Signer;
 use super::store::{self, Change, Entry};
 use super::{CaError, CrlRecord, IssuerId, Revocation, StoredCrl, Tier, Timestamp};
@@ -40,6 +44,26 @@ pub struct CrlSummary {
     pub entries: usize,
     /// False where the root key is kept elsewhere and its last CRL still serves.
     pub newly_signed: bool,
+}
+
+/// What came of signing the CRLs that were due.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DueCrls {
+    /// Those that were signed.
+    pub signed: Vec<CrlSummary>,
+    /// What no peer learns, for want of keys that are kept elsewhere.
+    pub unlisted: Vec<UnlistedRevocation>,
+}
+
+/// A revocation that the CRL of its issuer lacks, because the key that would sign the next one is kept elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnlistedRevocation {
+    /// Whose CRL.
+    pub issuer: IssuerId,
+    /// The certificate that is revoked.
+    pub serial: SerialNumber,
+    /// Where the key belongs.
+    pub key: PathBuf,
 }
 
 /// The CRLs of every issuer of the authority.
@@ -95,17 +119,17 @@ impl Authority {
     }
 
     /// Signs the CRLs that are due: of issuers that have none, whose last one lacks a revocation, or has served half its time.
-    /// Keys that are kept elsewhere are passed over.
+    /// Keys that are kept elsewhere are passed over; what their CRLs lack is told.
     pub async fn sign_due_crls(
         &self,
         options: &CrlOptions,
         actor: &str,
         now: Timestamp,
-    ) -> Result<Vec<CrlSummary>, CaError> {
+    ) -> Result<DueCrls, CaError> {
         options.check()?;
         let issuers = self.issuers().await?;
         let mut change = self.store().begin().await?;
-        let (mut lists, mut failed) = (Vec::new(), None);
+        let (mut due, mut failed) = (DueCrls::default(), None);
         for (id, _) in issuers.live() {
             let own = id == issuers.issuing_of(id.generation);
             let last = store::crl(change.connection(), id).await.map_err(change.read_fault())?;
@@ -114,37 +138,39 @@ impl Authority {
                 continue;
             }
             match self.signer(&issuers, id, "signing a CRL") {
-                Err(CaError::KeyMissing { .. }) if !own => {}
+                Err(CaError::KeyMissing { .. }) if !own => {
+                    let lacks = self.unlisted_by(change.connection(), id).await;
+                    due.unlisted.extend(lacks.map_err(change.read_fault())?);
+                }
                 // One key that cannot be used keeps no other's revocations from being published.
                 Err(error) => failed = failed.or(Some(error)),
                 Ok(signer) => {
                     let crl = sign(&mut change, &signer, options.life_of(id, own), actor, now).await?;
-                    lists.push(CrlSummary { record: crl.record, entries: crl.entries, newly_signed: true });
+                    due.signed.push(CrlSummary { record: crl.record, entries: crl.entries, newly_signed: true });
                 }
             }
         }
         match failed {
-            Some(error) if lists.is_empty() => return Err(error),
+            Some(error) if due.signed.is_empty() => return Err(error),
             Some(error) => warn!(%error, "a CRL is not signed; those of other keys are"),
             None => {}
         }
-        if !lists.is_empty() {
+        if !due.signed.is_empty() {
             change.commit().await?;
         }
-        Ok(lists)
+        Ok(due)
     }
 
-    /// True where [`Authority::sign_due_crls`] would find something to do, but for keys that are kept elsewhere.
-    pub async fn has_due_crls(&self, issuers: &Issuers, now: Timestamp) -> Result<bool, CaError> {
-        let crls = self.crls().await?;
-        if issuers.state().revoked_version > issuers.state().crls_version {
-            return Ok(true);
+    /// What the last CRLs of issuers lack whose keys are kept elsewhere. Nobody learns of it until a key comes back.
+    pub async fn unlisted_revocations(&self) -> Result<Vec<UnlistedRevocation>, CaError> {
+        let issuers = self.issuers().await?;
+        let mut connection = self.store().connection().await?;
+        let mut unlisted = Vec::new();
+        let elsewhere = |id: IssuerId| id != issuers.issuing_of(id.generation) && !self.key_file(id).exists();
+        for (id, _) in issuers.live().filter(|(id, _)| elsewhere(*id)) {
+            unlisted.extend(self.unlisted_by(&mut connection, id).await.map_err(self.store().fault("read"))?);
         }
-        let is_due = |id: IssuerId| {
-            let last = crls.iter().find(|crl| crl.record.issuer == id);
-            last.is_none_or(|last| last.record.is_due(now) || last.der.is_empty()) && self.key_file(id).exists()
-        };
-        Ok(issuers.live().any(|(id, _)| is_due(id)))
+        Ok(unlisted)
     }
 
     /// The last CRL of each issuer.
@@ -182,12 +208,28 @@ impl Authority {
             place: self.store().place().to_string(),
             reason: format!("the {id}'s CRL cannot be read"),
         })?;
-        let revoked = store::revoked_by(change.connection(), id, None).await.map_err(change.read_fault())?;
-        if let Some((serial, _)) = revoked.into_iter().find(|(serial, _)| !listed.contains(serial)) {
-            return Err(CaError::RootCrlOutdated { issuer: id, serial, key: self.key_file(id) });
+        let lacks = self.unlisted_by(change.connection(), id).await.map_err(change.read_fault())?;
+        if let Some(UnlistedRevocation { issuer, serial, key }) = lacks.into_iter().next() {
+            return Err(CaError::RootCrlOutdated { issuer, serial, key });
         }
         kept.entries = listed.len();
         Ok(kept)
+    }
+
+    /// What the last CRL of an issuer lacks. A CRL that cannot be read lists nothing.
+    async fn unlisted_by(
+        &self,
+        connection: &mut AnyConnection,
+        issuer: IssuerId,
+    ) -> sqlx::Result<Vec<UnlistedRevocation>> {
+        let last = store::crl(connection, issuer).await?;
+        let listed: HashSet<SerialNumber> =
+            last.as_ref().and_then(|last| listed_serials(&last.der)).unwrap_or_default().into_iter().collect();
+        // Those that ended before the last CRL need not be on it.
+        let last_update = last.map(|last| last.record.this_update.backdated());
+        let revoked = store::revoked_by(connection, issuer, last_update).await?;
+        let lacks = revoked.into_iter().filter(|(serial, _)| !listed.contains(serial));
+        Ok(lacks.map(|(serial, _)| UnlistedRevocation { issuer, serial, key: self.key_file(issuer) }).collect())
     }
 }
 
@@ -247,6 +289,18 @@ impl CrlRecord {
     pub fn is_due(&self, now: Timestamp) -> bool {
         let (from, to) = (self.this_update.to_unix(), self.next_update.to_unix());
         self.this_update > now.saturating_add(AHEAD) || now.to_unix() >= from + (to - from) / 2
+    }
+}
+
+impl fmt::Display for UnlistedRevocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { issuer, serial, key } = self;
+        write!(
+            f,
+            "the {issuer}'s CRL lacks serial {serial}, which is revoked: no peer learns of it before the {issuer} key is \
+             back at {}; a running \"mantlet ca serve\" then signs the CRL within seconds, \"mantlet ca crl\" at once",
+            key.display()
+        )
     }
 }
 

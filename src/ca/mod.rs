@@ -39,7 +39,7 @@ pub use crate::config::PostgresUrl;
 pub use crate::durable::{Audience, write_durably};
 pub use crate::x509::SigningRequest;
 pub use authority::{Authority, FilesLock, InitOptions};
-pub use crl::{CrlBundle, CrlOptions, CrlSummary};
+pub use crl::{CrlBundle, CrlOptions, CrlSummary, DueCrls, UnlistedRevocation};
 pub use enrolment::{CertificateFault, Enrolled, EnrolmentCredential, EnrolmentError};
 pub use entity::{Entity, EntityState, OneTimeSecret};
 pub use error::CaError;

@@ -351,13 +351,6 @@ async fn revoke(args: &Revoke) -> anyhow::Result<()> {
     let authority = Authority::open(&args.dir).await?;
     print_warnings(&authority);
     let (actor, now) = (args.actor.name(), Timestamp::now());
-    let next = || {
-        println!(
-            "next: a running \"mantlet ca serve\" has signed the CRL by now; without one, mantlet ca crl --dir {}, for peers learn \
-             of it from the CRL",
-            args.dir.display()
-        );
-    };
     let serial = match (&args.which.cert, &args.which.serial, &args.which.name) {
         (Some(file), ..) => authority.serial_of_file(file).await?,
         (None, Some(serial), _) => serial.clone(),
@@ -365,20 +358,34 @@ async fn revoke(args: &Revoke) -> anyhow::Result<()> {
             for certificate in authority.revoke_name(name, args.reason, &actor, now).await? {
                 println!("revoked {} (serial {}) at {now} ({})", certificate.spiffe, certificate.serial, args.reason);
             }
-            next();
-            return Ok(());
+            return print_after_revoking(&authority).await;
         }
         (None, None, None) => anyhow::bail!("give --cert, --serial or --name"),
     };
     let outcome = authority.revoke(&serial, args.reason, &actor, now).await?;
     let (certificate, revocation) = (&outcome.certificate, outcome.revocation);
     let (at, reason) = (revocation.at, revocation.reason);
-    if !outcome.newly {
+    if outcome.newly {
+        println!("revoked {} (serial {serial}) at {at} ({reason})", certificate.spiffe);
+    } else {
         println!("{} (serial {serial}) is revoked already, since {at} ({reason}); nothing changed", certificate.spiffe);
-        return Ok(());
     }
-    println!("revoked {} (serial {serial}) at {at} ({reason})", certificate.spiffe);
-    next();
+    print_after_revoking(&authority).await
+}
+
+/// Says how peers learn of it, and what none of them will for want of a key.
+async fn print_after_revoking(authority: &Authority) -> anyhow::Result<()> {
+    let unlisted = authority.unlisted_revocations().await?;
+    for unlisted in &unlisted {
+        eprintln!("mantlet: warning: {unlisted}");
+    }
+    if unlisted.is_empty() {
+        println!(
+            "next: a running \"mantlet ca serve\" has signed the CRL by now; without one, mantlet ca crl --dir {}, for peers learn \
+             of it from the CRL",
+            authority.directory().display()
+        );
+    }
     Ok(())
 }
 

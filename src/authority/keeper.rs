@@ -8,7 +8,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::ca::{Authority, CaError, Credential, CrlOptions, DnsName, IssuerId, StoreState, Timestamp, UnlistedRevocation};
+use crate::ca::{
+    Authority, CaError, Credential, CrlOptions, DnsName, IssuerId, StoreState, Timestamp, UnlistedRevocation,
+};
 use crate::config::AuthorityConfig;
 use crate::net::{Address, Host};
 use crate::tls::UnjudgedAcceptor;
@@ -97,16 +99,6 @@ impl Keeper {
             return Ok(());
         }
         let due = authority.sign_due_crls(&self.options, ACTOR, now()).await?;
-        for signed in &due.signed {
-            server.metrics.crls_signed.inc();
-            info!(
-                issuer = %signed.record.issuer,
-                number = signed.record.number,
-                entries = signed.entries,
-                next_update = %signed.record.next_update,
-                "CRL signed"
-            );
-        }
         let (shown, other_unlisted) = {
             let published = self.publish.borrow();
             (published.state.clone(), published.unlisted != due.unlisted)
@@ -122,6 +114,17 @@ impl Keeper {
             || shown.revoked_version != state.revoked_version
         {
             self.publish.send_replace(Arc::new(publish(authority, due.unlisted).await?));
+        }
+        for signed in due.signed {
+            server.metrics.crls_signed.inc();
+            info!(
+                issuer = %signed.record.issuer,
+                number = signed.record.number,
+                delta_since = signed.record.base_number,
+                entries = signed.entries,
+                next_update = %signed.record.next_update,
+                "CRL signed"
+            );
         }
         if self.own.issuer != authority.issuers().await?.issuing() || self.own.renew_at <= now() {
             let (own, acceptor) = own(&server.config, authority).await?;

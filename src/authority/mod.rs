@@ -151,6 +151,7 @@ async fn open(config: &AuthorityConfig) -> Result<Authority, CaError> {
     let pointers = RevocationPointers {
         distribution_point: settings.distribution_point.clone(),
         no_revocation_below: settings.no_revocation_below,
+        delta_next_update: settings.delta_next_update,
     };
     authority.set_revocation_pointers(&pointers).await?;
     let issuers = authority.issuers().await?;

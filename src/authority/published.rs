@@ -16,7 +16,7 @@ use super::cms;
 pub(super) struct Published {
     /// The counters of the store that it was made from.
     pub(super) state: StoreState,
-    /// The last CRL of each issuer that is in use, the one that issues first.
+    /// The last CRL of each issuer that is in use, the one that issues first, and then the last delta CRLs.
     pub(super) crls: Vec<StoredCrl>,
     /// What these lack for want of a key.
     pub(super) unlisted: Vec<UnlistedRevocation>,
@@ -56,7 +56,10 @@ impl Published {
         let live: Vec<_> = issuers.live().map(|(id, _)| id).collect();
         let mut crls: Vec<StoredCrl> =
             stored.into_iter().filter(|crl| live.contains(&crl.record.issuer) && !crl.der.is_empty()).collect();
-        crls.sort_by_key(|crl| live.iter().position(|id| *id == crl.record.issuer));
+        crls.sort_by_key(|crl| {
+            let record = crl.record;
+            (record.base_number.is_some(), live.iter().position(|id| *id == record.issuer))
+        });
         let anchors: String = issuers.anchors().map(|(_, der)| pem_of("CERTIFICATE", der)).collect();
         let ca_certificates = cms::in_lines(&cms::certificates_alone(issuers.live().map(|(_, der)| der)));
         let mut files = vec![(ANCHORS.to_owned(), File::new(anchors, PEM, None))];
@@ -70,14 +73,16 @@ impl Published {
             let file = File::new(crl.der.clone(), DER_CRL, Some(due_of(crl)));
             let own = id == issuers.issuing_of(id.generation);
             let name = if own { "ca" } else { "root" };
+            // As the complete CRL says, its delta CRL is beside it.
+            let kind = if crl.record.base_number.is_some() { "-delta" } else { "" };
             // The plain name is that of the first generation's certificates for as long as they may live.
             if id.generation == oldest {
-                files.push((format!("/{name}.crl"), file.clone()));
+                files.push((format!("/{name}{kind}.crl"), file.clone()));
                 if own && id.tier == Tier::Root {
-                    files.push(("/root.crl".to_owned(), file.clone()));
+                    files.push((format!("/root{kind}.crl"), file.clone()));
                 }
             }
-            files.push((format!("/{name}-{}.crl", id.generation), file));
+            files.push((format!("/{name}-{}{kind}.crl", id.generation), file));
         }
         let tags = Tags {
             crls: tag(crls.iter().map(|crl| crl.der.as_slice())),

@@ -52,6 +52,9 @@ pub struct Authority {
     pub next_update: Duration,
     /// The same for the CRL of a root above an intermediate; default 180 d.
     pub root_next_update: Duration,
+    /// How long a delta CRL serves (RFC 5280 section 5.2.4); default none is signed. With it a revocation is told by a delta CRL,
+    /// beside the distribution point, and complete CRLs are signed at half of `next_update` alone.
+    pub delta_next_update: Option<Duration>,
 }
 
 /// Where the records are.
@@ -158,6 +161,7 @@ fn read_authority(t: &mut TableReader<'_, '_, '_>, claims: &mut Claims) -> Optio
     let no_revocation_below = t.duration("no_revocation_below", SECOND..=DAY);
     let next_update = t.duration("next_update", SECOND..=365 * DAY).unwrap_or(DAY);
     let root_next_update = t.duration("root_next_update", SECOND..=3650 * DAY).unwrap_or(180 * DAY);
+    let delta_next_update = read_delta(t, next_update);
     Some(Authority {
         dir: dir?.value,
         listen: listen?,
@@ -169,6 +173,7 @@ fn read_authority(t: &mut TableReader<'_, '_, '_>, claims: &mut Claims) -> Optio
         no_revocation_below,
         next_update,
         root_next_update,
+        delta_next_update,
     })
 }
 
@@ -210,6 +215,22 @@ fn read_distribution_point(t: &mut TableReader<'_, '_, '_>) -> Option<String> {
         return None;
     }
     Some(point.value)
+}
+
+fn read_delta(t: &mut TableReader<'_, '_, '_>, next_update: Duration) -> Option<Duration> {
+    let delta = t.duration("delta_next_update", SECOND..=365 * DAY)?;
+    let (span, thing) = (t.span("delta_next_update"), t.thing("delta_next_update"));
+    if t.span("distribution_point").is_none() {
+        let message = format!(
+            "{thing} is there without distribution_point: complete CRLs could not say where their delta CRL is"
+        );
+        t.rule(span, message, "add distribution_point, such as \"http://ca:8480/ca.crl\", or leave this out");
+    } else if delta > next_update {
+        let (given, most) = (humantime::format_duration(delta), humantime::format_duration(next_update));
+        let message = format!("{thing} is {given}: expected at most next_update, {most}");
+        t.rule(span, message, "let a delta CRL serve a shorter time than the complete one");
+    }
+    Some(delta)
 }
 
 fn read_limits(t: &mut TableReader<'_, '_, '_>) -> AuthorityLimits {

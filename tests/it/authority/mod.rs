@@ -2,7 +2,9 @@
 
 mod attacks;
 mod crash;
+mod deltas;
 mod enrolment;
+mod offline_root;
 mod replicas;
 mod rig;
 mod rotation;

@@ -1,11 +1,16 @@
-//! Signing CRLs (RFC 5280 section 5).
+//! CRLs (RFC 5280 section 5): which are due, and what they are to say.
+//!
+//! Where delta CRLs are asked for, complete ones are signed at an interval alone and a delta CRL at each revocation. How both are
+//! made is `signing`'s.
+
+mod extensions;
+mod signing;
 
 use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams};
 use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject as _;
 use sqlx::AnyConnection;
@@ -15,10 +20,12 @@ use x509_parser::prelude::{CertificateRevocationList, FromDer as _};
 use crate::x509::SerialNumber;
 
 use super::authority::Authority;
+use super::issuance::pointers;
 use super::issuers::pem_of;
-use super::signer::Signer;
-use super::store::{self, Change, Entry};
-use super::{CaError, CrlRecord, IssuerId, Revocation, StoredCrl, Tier, Timestamp};
+use super::store::{self, Change};
+use super::{CaError, CrlRecord, IssuerId, RevocationPointers, StoredCrl, Tier, Timestamp};
+
+use signing::Terms;
 
 const MAX_NEXT_UPDATE: Duration = Duration::from_secs(3650 * 86_400);
 /// A CRL that is dated further ahead is refused by readers: it is dated back by five minutes, and they tolerate as many.
@@ -94,6 +101,7 @@ impl Authority {
         options.check()?;
         let issuers = self.issuers().await?;
         let mut change = self.store().begin().await?;
+        let pointers = pointers(&mut change).await?;
         let mut bundle = CrlBundle { pem: String::new(), lists: Vec::new(), warnings: Vec::new() };
         for (id, _) in issuers.live() {
             let own = id == issuers.issuing_of(id.generation);
@@ -109,7 +117,10 @@ impl Authority {
                     }
                     (kept, false)
                 }
-                signer => (sign(&mut change, &*signer?, options.life_of(id, own), actor, now).await?, true),
+                signer => {
+                    let terms = options.terms(id, own, &pointers);
+                    (signing::sign_complete(&mut change, &*signer?, &terms, actor, now).await?, true)
+                }
             };
             bundle.pem += &pem_of(LABEL, &crl.der);
             bundle.lists.push(CrlSummary { record: crl.record, entries: crl.entries, newly_signed });
@@ -120,21 +131,17 @@ impl Authority {
 
     /// Signs the CRLs that are due: of issuers that have none, whose last one lacks a revocation, or has served half its time.
     /// Keys that are kept elsewhere are passed over; what their CRLs lack is told.
-    pub async fn sign_due_crls(
-        &self,
-        options: &CrlOptions,
-        actor: &str,
-        now: Timestamp,
-    ) -> Result<DueCrls, CaError> {
+    pub async fn sign_due_crls(&self, options: &CrlOptions, actor: &str, now: Timestamp) -> Result<DueCrls, CaError> {
         options.check()?;
         let issuers = self.issuers().await?;
         let mut change = self.store().begin().await?;
+        let pointers = pointers(&mut change).await?;
         let (mut due, mut failed) = (DueCrls::default(), None);
         for (id, _) in issuers.live() {
             let own = id == issuers.issuing_of(id.generation);
-            let last = store::crl(change.connection(), id).await.map_err(change.read_fault())?;
-            let fresh = last.is_some_and(|last| !last.record.is_due(now) && !last.der.is_empty());
-            if fresh && !change.lacks_revocations(id).await? {
+            let terms = options.terms(id, own, &pointers);
+            let kind = due_of(&mut change, id, &terms, now).await?;
+            if kind == Due::Nothing {
                 continue;
             }
             match self.signer(&issuers, id, "signing a CRL") {
@@ -145,7 +152,10 @@ impl Authority {
                 // One key that cannot be used keeps no other's revocations from being published.
                 Err(error) => failed = failed.or(Some(error)),
                 Ok(signer) => {
-                    let crl = sign(&mut change, &signer, options.life_of(id, own), actor, now).await?;
+                    let crl = match kind {
+                        Due::Delta => signing::sign_delta(&mut change, &signer, &terms, actor, now).await?,
+                        _ => signing::sign_complete(&mut change, &signer, &terms, actor, now).await?,
+                    };
                     due.signed.push(CrlSummary { record: crl.record, entries: crl.entries, newly_signed: true });
                 }
             }
@@ -173,7 +183,7 @@ impl Authority {
         Ok(unlisted)
     }
 
-    /// The last CRL of each issuer.
+    /// The last CRL of each issuer, and then the last delta CRLs.
     pub async fn crls(&self) -> Result<Vec<StoredCrl>, CaError> {
         let mut connection = self.store().connection().await?;
         store::crls(&mut connection).await.map_err(self.store().fault("read"))
@@ -188,10 +198,11 @@ impl Authority {
     ) -> Result<(), CaError> {
         let issuers = self.issuers().await?;
         let mut change = self.store().begin().await?;
+        let terms = |id| options.terms(id, false, &RevocationPointers::default());
         for (id, _) in issuers.anchors() {
             match self.signer(&issuers, id, "signing the root's CRL") {
                 Err(CaError::KeyMissing { .. }) => {}
-                signer => drop(sign(&mut change, &*signer?, options.life_of(id, false), actor, now).await?),
+                signer => drop(signing::sign_complete(&mut change, &*signer?, &terms(id), actor, now).await?),
             }
         }
         change.commit().await.map(drop)
@@ -233,57 +244,6 @@ impl Authority {
     }
 }
 
-/// Signs a CRL with the next number and records it.
-async fn sign(
-    change: &mut Change,
-    signer: &Signer,
-    life: Duration,
-    actor: &str,
-    now: Timestamp,
-) -> Result<StoredCrl, CaError> {
-    let last = store::crl(change.connection(), signer.id).await.map_err(change.read_fault())?;
-    let last_date = last.as_ref().map(|last| last.record.this_update);
-    // As the last CRL is dated itself, and never ahead of us: a reader's clock may be behind, and another replica's ahead.
-    let last_update = last_date.map(|last| last.min(now).backdated());
-    let entries = store::revoked_by(change.connection(), signer.id, last_update).await.map_err(change.read_fault())?;
-    // Readers take none that is dated before the one they hold, whatever its number.
-    let this_update = last_date.filter(|last| *last <= now.saturating_add(AHEAD)).map_or(now, |last| last.max(now));
-    let record = CrlRecord {
-        issuer: signer.id,
-        number: last.map_or(1, |last| last.record.number + 1),
-        this_update,
-        next_update: this_update.saturating_add(life),
-    };
-    let crl = StoredCrl { record, entries: entries.len(), der: der_of(signer, record, &entries)? };
-    change.record_crl(&crl).await?;
-    let detail = format!("number {}, {} revoked, next update {}", record.number, crl.entries, record.next_update);
-    let (action, subject) = ("crl", signer.id.to_string());
-    change.log(Entry { at: now, actor, action, subject: &subject, detail: &detail }).await?;
-    Ok(crl)
-}
-
-fn der_of(signer: &Signer, record: CrlRecord, entries: &[(SerialNumber, Revocation)]) -> Result<Vec<u8>, CaError> {
-    let revoked_certs = entries
-        .iter()
-        .map(|(serial, revocation)| RevokedCertParams {
-            serial_number: rcgen::SerialNumber::from_slice(serial.as_der_content()),
-            revocation_time: revocation.at.to_date_time(),
-            reason_code: Some(revocation.reason.to_crl_code()),
-            invalidity_date: None,
-        })
-        .collect();
-    let params = CertificateRevocationListParams {
-        this_update: record.this_update.backdated().to_date_time(),
-        next_update: record.next_update.to_date_time(),
-        crl_number: rcgen::SerialNumber::from(record.number),
-        issuing_distribution_point: None,
-        revoked_certs,
-        key_identifier_method: KeyIdMethod::PreSpecified(signer.key_identifier.clone()),
-    };
-    let crl = params.signed_by(&signer.issuer).map_err(CaError::making("CRL"))?;
-    Ok(crl.der().to_vec())
-}
-
 impl CrlRecord {
     /// True once half of the time to its next update has passed, or where it is dated so far ahead that readers refuse it.
     pub fn is_due(&self, now: Timestamp) -> bool {
@@ -311,13 +271,38 @@ impl StoredCrl {
     }
 }
 
+/// Which CRL of an issuer is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    Complete,
+    Delta,
+}
+
+async fn due_of(change: &mut Change, id: IssuerId, terms: &Terms, now: Timestamp) -> Result<Due, CaError> {
+    let last = store::complete_record(change.connection(), id).await.map_err(change.read_fault())?;
+    let delta = store::delta_record(change.connection(), id).await.map_err(change.read_fault())?;
+    if last.is_none_or(|(last, _)| last.is_due(now)) {
+        return Ok(Due::Complete);
+    }
+    Ok(match (&terms.delta, delta) {
+        (None, None) if change.lacks_revocations(id).await? => Due::Complete,
+        (Some(_), Some((delta, _))) if delta.is_due(now) || change.lacks_revocations(id).await? => Due::Delta,
+        (None, None) | (Some(_), Some(_)) => Due::Nothing,
+        // Delta CRLs are asked for since the complete one was signed, or no more: that says where its delta CRL is.
+        (None, Some(_)) | (Some(_), None) => Due::Complete,
+    })
+}
+
 impl CrlOptions {
     /// For an issuer that signs end-entity certificates, or for a root above one.
-    fn life_of(&self, id: IssuerId, own: bool) -> Duration {
-        match id.tier {
+    fn terms(&self, id: IssuerId, own: bool, pointers: &RevocationPointers) -> Terms {
+        let life = match id.tier {
             Tier::Root if !own => self.root_next_update.max(self.next_update),
             _ => self.next_update,
-        }
+        };
+        // A root above an intermediate revokes so seldom that its CRL is small.
+        Terms { life, delta: pointers.delta_crls(id.generation).filter(|_| own) }
     }
 
     fn check(&self) -> Result<(), CaError> {

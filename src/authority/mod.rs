@@ -136,10 +136,11 @@ async fn serve(file: &Path, config: AuthorityConfig) -> Result<(), ServeError> {
 /// Opens the authority with the store that the configuration names.
 async fn open(config: &AuthorityConfig) -> Result<Authority, CaError> {
     let settings = &config.authority;
-    let mut authority = match &settings.store {
+    let authority = match &settings.store {
         StoreSetting::Postgres(url) => Authority::open_with_postgres(&settings.dir, url).await?,
         StoreSetting::Sqlite => Authority::open(&settings.dir).await?,
     };
+    let mut authority = authority.with_passphrase_file(settings.passphrase_file.clone());
     for warning in authority.take_warnings() {
         warn!("{warning}");
     }

@@ -27,6 +27,7 @@ mod issuance;
 mod issuers;
 mod ledger;
 mod name;
+mod private_key;
 mod record;
 mod registration;
 mod revocation;

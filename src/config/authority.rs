@@ -33,6 +33,8 @@ pub struct AuthorityConfig {
 pub struct Authority {
     /// The directory of the authority, as `mantlet ca init` made it.
     pub dir: PathBuf,
+    /// The file with the passphrase of its keys, where they are encrypted; default none.
+    pub passphrase_file: Option<PathBuf>,
     /// Where enrolment over TLS is served.
     pub listen: Located<Address>,
     /// Where CRLs and anchors are served over plain HTTP; without it they are not.
@@ -141,6 +143,7 @@ pub(super) fn read(root: &mut TableReader<'_, '_, '_>) -> Option<AuthorityConfig
 
 fn read_authority(t: &mut TableReader<'_, '_, '_>, claims: &mut Claims) -> Option<Authority> {
     let dir = t.path("dir");
+    let passphrase_file = t.path("passphrase_file").map(|file| file.value);
     t.require("dir", "name the directory that \"mantlet ca init\" made, such as dir = \"ca\"");
     let listen = t.parsed::<Address>("listen", LISTEN_REMEDY);
     t.require("listen", "say where, such as listen = \"0.0.0.0:8444\"");
@@ -164,6 +167,7 @@ fn read_authority(t: &mut TableReader<'_, '_, '_>, claims: &mut Claims) -> Optio
     let delta_next_update = read_delta(t, next_update);
     Some(Authority {
         dir: dir?.value,
+        passphrase_file,
         listen: listen?,
         crl_listen,
         store: store?,

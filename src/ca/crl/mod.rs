@@ -346,6 +346,7 @@ mod tests {
             ttl: Duration::from_secs(86_400),
             intermediate: false,
             algorithm: KeyAlgorithm::P256,
+            passphrase_file: None,
         };
         let authority = Authority::init(folder.path(), &options, begin).await.expect("made");
         let request = IssueRequest {
@@ -378,6 +379,7 @@ mod tests {
             ttl: Duration::from_secs(60),
             intermediate: false,
             algorithm: KeyAlgorithm::Ed25519,
+            passphrase_file: None,
         };
         let authority = Authority::init(folder.path(), &options, begin).await.expect("made");
         let request = IssueRequest {

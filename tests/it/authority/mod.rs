@@ -5,6 +5,7 @@ mod crash;
 mod deltas;
 mod enrolment;
 mod offline_root;
+mod passphrase;
 mod replicas;
 mod rig;
 mod rotation;

@@ -15,6 +15,7 @@ use crate::ca::{StoreFigures, Timestamp};
 use crate::net::Listener;
 
 use super::answer::chain;
+use super::keeper::REVOKED;
 use super::{Server, now};
 
 const PATHS: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/status"];
@@ -89,6 +90,9 @@ async fn not_ready(server: &Server) -> Vec<String> {
                 reasons.push(format!("{}: the {missing} key is missing; copy it from another replica", key.display()));
             }
         }
+    }
+    if server.acceptor.load().is_none() {
+        reasons.push(format!("no service can enrol: {REVOKED}"));
     }
     let now = now();
     let published = server.published.borrow().clone();

@@ -52,7 +52,10 @@ impl Caller {
 /// Serves one connection of the EST listener.
 pub(super) async fn serve_est(arrival: Arrival, server: Arc<Server>) {
     let Arrival { stream, address, place: _place, .. } = arrival;
-    let acceptor = server.acceptor.load_full();
+    let Some(acceptor) = server.acceptor.load_full() else {
+        server.metrics.failed_handshakes.inc();
+        return debug!(peer.address = %address, "closed, for there is no certificate to present");
+    };
     let (stream, certificate) = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(accepted)) => accepted,
         Ok(Err(error)) => {

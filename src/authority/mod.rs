@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
@@ -63,7 +63,8 @@ struct Server {
     config: AuthorityConfig,
     authority: Authority,
     published: watch::Receiver<Arc<Published>>,
-    acceptor: ArcSwap<UnjudgedAcceptor>,
+    /// Absent where no certificate can be issued for the server itself.
+    acceptor: ArcSwapOption<UnjudgedAcceptor>,
     rates: Rates,
     metrics: Metrics,
     stop: CancellationToken,
@@ -94,7 +95,7 @@ async fn serve(file: &Path, config: AuthorityConfig) -> Result<(), ServeError> {
         config,
         authority,
         published,
-        acceptor: ArcSwap::from_pointee(acceptor),
+        acceptor: ArcSwapOption::from_pointee(acceptor),
         metrics,
         stop: CancellationToken::new(),
     });

@@ -13,7 +13,7 @@ fn ready(rig: &Rig) -> (u16, String) {
 
 #[test]
 fn a_revoked_intermediate_is_told_of_until_the_root_key_is_back_and_then_on_the_crl() {
-    let rig = Rig::with(&["--intermediate"], "", "");
+    let mut rig = Rig::with(&["--intermediate"], "", "");
     let (key, away) = (rig.path("ca/authority/root.key"), rig.path("root.key"));
     fs::rename(&key, &away).unwrap();
     assert_eq!(ready(&rig), (200, "ready\n".to_owned()), "nothing is wrong with a root key that is elsewhere");
@@ -37,12 +37,27 @@ fn a_revoked_intermediate_is_told_of_until_the_root_key_is_back_and_then_on_the_
     assert_eq!(status, 503);
     assert!(reasons.contains("the root's CRL lacks serial") && reasons.contains("root.key"), "{reasons}");
 
+    // It starts all the same: without it nobody could fetch the CRL that will say so.
+    rig.restart("", "");
+    let (status, reasons) = ready(&rig);
+    assert!(status == 503 && reasons.contains("the root's CRL lacks serial"), "{reasons}");
+    assert!(reasons.contains("no service can enrol: the certificate that issues is revoked"), "{reasons}");
+
     fs::rename(&away, &key).unwrap();
     let of_root = HashMap::from([("issuer", "root")]);
     rig.server.wait_for_metric("mantlet_authority_crl_entries", &of_root, 1.0);
-    assert_eq!(ready(&rig), (200, "ready\n".to_owned()));
+    let (_, reasons) = ready(&rig);
+    assert!(!reasons.contains("lacks serial"), "{reasons}");
     let file = rig.text_path("root.crl");
     rig.curl_plain("/root.crl", &["--output", &file, "--dump-header", "-", "--no-include"]);
     let shown = openssl(&["crl", "-inform", "DER", "-in", &file, "-noout", "-text"]);
     assert!(shown.contains("CA Compromise"), "{shown}");
+
+    // New keys issue, the server's own certificate among the first.
+    for step in ["start", "switch"] {
+        rig.ca(&["rotate", step]);
+    }
+    rig.server.wait_for_status("readiness", |status| status["ready"] == true);
+    let secret = rig.register("ads", &[]);
+    rig.enrolled("ads", &secret);
 }

@@ -54,7 +54,7 @@ RUN touch demo/src/main.rs \
  && mkdir -p /image/usr/local/bin \
  && strip -o /image/usr/local/bin/flea-market target/*/*/flea-market \
  && mkdir -p /owned/certs /owned/keys && cd /owned && mkdir pki && cd pki \
- && mkdir authority gateway adservice userservice ads-db users-db issuer client attacker
+ && mkdir authority others gateway adservice userservice ads-db users-db issuer client attacker
 
 FROM mantlet AS flea-market
 COPY --from=flea-market-build /image /

@@ -138,8 +138,7 @@ impl User {
 impl Outcome {
     fn of(answer: &Answer) -> Self {
         if !answer.status.is_success() {
-            let line = answer.body.lines().next().unwrap_or_default();
-            return Self::Failed(format!("{} {line}", answer.status.as_u16()).trim_end().to_owned());
+            return Self::Failed(format!("{} {}", answer.status.as_u16(), reason(&answer.body)).trim_end().to_owned());
         }
         match serde_json::from_str::<Ads>(&answer.body) {
             Ok(Ads { sellers_unavailable: Some(why), .. }) => Self::Failed(format!("ads without their sellers: {why}")),
@@ -148,6 +147,15 @@ impl Outcome {
             Err(error) => Self::Failed(format!("no list of ads: {error}")),
         }
     }
+}
+
+/// Why a request was refused, in one line: the `detail` of a problem document (RFC 9457), or the first line of any other body.
+fn reason(body: &str) -> String {
+    let detail = serde_json::from_str::<serde_json::Value>(body).ok().and_then(|problem| {
+        let detail = problem["detail"].as_str()?;
+        Some(detail.to_owned())
+    });
+    detail.unwrap_or_else(|| body.lines().next().unwrap_or_default().to_owned())
 }
 
 impl Tally {
@@ -190,7 +198,9 @@ mod tests {
         );
         assert_eq!(ok(format!(r#"{{{head},"ads":[]}}"#)), failed("no ads"));
         assert!(matches!(ok(String::new()), Outcome::Failed(how) if how.starts_with("no list of ads")));
-        assert_eq!(answered(StatusCode::BAD_GATEWAY, "the peer is revoked\nmore"), failed("502 the peer is revoked"));
+        assert_eq!(answered(StatusCode::BAD_GATEWAY, "nobody\nthere"), failed("502 nobody"));
+        assert_eq!(answered(StatusCode::BAD_GATEWAY, r#"{"detail":"nobody there"}"#), failed("502 nobody there"));
+        assert_eq!(answered(StatusCode::BAD_GATEWAY, ""), failed("502"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! those who use it all the time.
 
 mod attacks;
+mod enrolment_attacks;
 mod load;
 mod pki;
 mod sniffer;

@@ -42,23 +42,22 @@ const LIFETIME: &str = "7d";
 
 pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
     let mesh = Authority::open_or_init(&args.mantlet, args.dir.join("authority/ca")).await?;
-    let (others, attacker) = (args.dir.join("others"), args.dir.join("attacker"));
     if let Some(member) = &args.secret {
         keep_secret(&mesh.secret(member).await?, &args.dir.join(member))?;
         println!("{member} has another one-time secret.");
     } else if args.steal {
-        arm(&mesh, &args.mantlet, &others, &attacker).await?;
+        arm(&mesh, &args.mantlet, &args.dir).await?;
         println!(
-            "The attacker has a key that was stolen from the gateway, an expired certificate, and one of another CA."
+            "The attacker has a key and a used secret that were stolen from the gateway, an expired certificate, and one of another CA."
         );
     } else if args.revoke_stolen {
-        mesh.revoke(&Credentials::named("stolen", &attacker)).await?;
+        mesh.revoke(&Credentials::named("stolen", &args.dir.join("attacker"))).await?;
         println!("The stolen key is revoked.");
     } else {
         for member in MEMBERS {
             register(&mesh, member, &args.dir.join(member)).await?;
         }
-        certify_public(&args.mantlet, &others, &args.dir).await?;
+        certify_public(&args.mantlet, &args.dir).await?;
         println!("The authority of spiffe://{TRUST_DOMAIN} is made, and these may enrol: {}.", MEMBERS.join(", "));
     }
     Ok(())
@@ -79,8 +78,8 @@ async fn register(mesh: &Authority<'_>, member: &str, folder: &Path) -> anyhow::
 }
 
 /// Issues what the public sees, by an authority that no sidecar trusts.
-async fn certify_public(mantlet: &Path, others: &Path, dir: &Path) -> anyhow::Result<()> {
-    let public = Authority::open_or_init(mantlet, others.join("public")).await?;
+async fn certify_public(mantlet: &Path, dir: &Path) -> anyhow::Result<()> {
+    let public = Authority::open_or_init(mantlet, dir.join("others/public")).await?;
     let served = ["--usage", "server", "--ttl", LIFETIME, "--dns", "localhost", "--ip", "127.0.0.1", "--dns"];
     public.issue("public", &dir.join("gateway"), &[&served[..], &["gateway"]].concat()).await?;
     public.issue("issuer", &dir.join("issuer"), &[&served[..], &["issuer"]].concat()).await?;
@@ -90,15 +89,17 @@ async fn certify_public(mantlet: &Path, others: &Path, dir: &Path) -> anyhow::Re
 }
 
 /// What an attacker would like to come through with. The stolen key is another one each time.
-async fn arm(mesh: &Authority<'_>, mantlet: &Path, others: &Path, attacker: &Path) -> anyhow::Result<()> {
-    let gateway = spiffe_id("gateway");
-    let as_gateway = ["--spiffe", &gateway, "--ttl", LIFETIME];
+async fn arm(mesh: &Authority<'_>, mantlet: &Path, dir: &Path) -> anyhow::Result<()> {
+    let (others, attacker, gateway) = (dir.join("others"), &dir.join("attacker"), dir.join("gateway"));
+    let gateway_id = spiffe_id("gateway");
+    let as_gateway = ["--spiffe", &gateway_id, "--ttl", LIFETIME];
     mesh.issue("stolen", attacker, &as_gateway).await?;
     if !attacker.join("expired.pem").exists() {
-        mesh.expired("expired", attacker, &gateway)?;
+        mesh.expired("expired", attacker, &gateway_id)?;
     }
     let foreign = Authority::open_or_init(mantlet, others.join("foreign")).await?;
     foreign.issue("foreign", attacker, &as_gateway).await?;
+    replace(&gateway.join(SECRET), &attacker.join("used.secret"))?;
     replace(&mesh.certificate(), &attacker.join("ca.pem"))
 }
 

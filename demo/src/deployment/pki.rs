@@ -70,10 +70,8 @@ async fn register(mesh: &Authority<'_>, member: &str, folder: &Path) -> anyhow::
     if folder.join(SECRET).exists() {
         return Ok(());
     }
-    let secret = match mesh.is_registered(member).await? {
-        false => mesh.register(member, member).await?,
-        true => mesh.secret(member).await?,
-    };
+    let is_registered = mesh.is_registered(member).await?;
+    let secret = if is_registered { mesh.secret(member).await? } else { mesh.register(member, member).await? };
     keep_secret(&secret, folder)
 }
 

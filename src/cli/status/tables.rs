@@ -74,6 +74,9 @@ fn identity(identity: Option<&CertificateEntry>, enrolment: Option<&EnrolmentEnt
 }
 
 fn enrolled(text: &mut Text, enrolment: &EnrolmentEntry) {
+    if enrolment.giver == "workload_api" {
+        return given(text, enrolment);
+    }
     let next = match (&enrolment.renewal, &enrolment.next_attempt) {
         (Some(renewal), _) => format!("renewed {renewal}"),
         (None, Some(next)) => format!("asked again {next}"),
@@ -95,6 +98,19 @@ fn enrolled(text: &mut Text, enrolment: &EnrolmentEntry) {
     text.line(format_args!("  registration {registration}; changes are {push}"));
     if let Some(skew) = enrolment.clock_skew_seconds.filter(|skew| skew.abs() > 1) {
         text.line(format_args!("  clocks       the authority's is {skew} s ahead of ours"));
+    }
+}
+
+fn given(text: &mut Text, enrolment: &EnrolmentEntry) {
+    let name = if enrolment.name.is_empty() { "us" } else { &enrolment.name };
+    let stream = match (enrolment.push_connected, &enrolment.next_attempt) {
+        (true, _) => "its stream is open".to_owned(),
+        (false, Some(next)) => format!("asked again {next}"),
+        (false, None) => "being asked".to_owned(),
+    };
+    text.line(format_args!("  SPIFFE agent {} for {name}, {}, {stream}", enrolment.authority, enrolment.state));
+    if let Some(error) = &enrolment.last_error {
+        text.line(format_args!("  last error   {error}"));
     }
 }
 

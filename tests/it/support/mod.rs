@@ -18,6 +18,8 @@ pub(crate) mod programs;
 pub(crate) mod raw_service;
 pub(crate) mod service;
 pub(crate) mod sidecar;
+#[cfg(feature = "spiffe")]
+pub(crate) mod spiffe_agent;
 pub(crate) mod tcp_service;
 pub(crate) mod tls_client;
 pub(crate) mod tokens;

@@ -35,8 +35,8 @@ use crate::proxy::refusals::Refusals;
 use crate::revocation::{Engine, OwnAlarm, Prepared, read_files};
 use crate::token;
 use crate::x509::{
-    self, CertificateInfo, GivenMaterial, MaterialProblem, MaterialSources, PublicCertificate, PublicSources, RevocationLists,
-    TrustMaterial, UnusableMaterial,
+    self, CertificateInfo, GivenMaterial, MaterialProblem, MaterialSources, PublicCertificate, PublicSources,
+    RevocationLists, TrustMaterial, UnusableMaterial,
 };
 
 use files::WatchedFiles;

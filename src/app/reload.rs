@@ -69,6 +69,7 @@ impl App {
         self.take_up(config, loaded)?;
         self.enrolment.install(enrolling, SystemTime::now());
         self.waits_for_certificate = false;
+        self.show();
         warn_of(&findings);
         Ok(())
     }

@@ -82,7 +82,11 @@ pub(super) fn read(t: &mut TableReader<'_, '_, '_>) -> (Option<Identity>, GiverK
             if let Some(span) = t.whole_span(key) {
                 let message =
                     format!("{} is there beside {}: expected one of the two", t.thing(key), t.thing("workload_api"));
-                t.rule(Some(span), message, "remove it, for the agent gives certificate and key; or remove workload_api");
+                t.rule(
+                    Some(span),
+                    message,
+                    "remove it, for the agent gives certificate and key; or remove workload_api",
+                );
             }
         }
         return (workload_api.map(Identity::WorkloadApi), keys);

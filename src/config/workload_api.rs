@@ -121,7 +121,16 @@ mod tests {
         for bad in ["", "/run/agent.sock", "tcp://127.0.0.1:8081", "UNIX:///run/x", "https://agent"] {
             assert!(matches!(bad.parse::<WorkloadEndpoint>(), Err(WorkloadEndpointError::Scheme { .. })), "{bad}");
         }
-        for bad in ["unix:", "unix://", "unix://host/run/x", "unix:run/x", "unix:////run/x", "unix:///a%20b", "unix:///a?b", "unix:///a#b"] {
+        for bad in [
+            "unix:",
+            "unix://",
+            "unix://host/run/x",
+            "unix:run/x",
+            "unix:////run/x",
+            "unix:///a%20b",
+            "unix:///a?b",
+            "unix:///a#b",
+        ] {
             assert!(matches!(bad.parse::<WorkloadEndpoint>(), Err(WorkloadEndpointError::Path { .. })), "{bad}");
         }
         let long = format!("unix:///{}", "x".repeat(107));

@@ -10,9 +10,9 @@
 
 mod attempt;
 mod certs_only;
-mod follow;
 mod exchange;
 mod failure;
+mod follow;
 mod plan;
 mod preparing;
 mod push;

@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 
 use crate::config::{Bootstrap, Config, Enrolment, Identity, OnUnknown, Revocation, Trust};
 use crate::x509::{
-    Credential, GivenMaterial, Instant, MaterialPart, MaterialProblem, MaterialSources, RevocationLists, RevocationPolicy,
-    TrustMaterial, UnusableMaterial,
+    Credential, GivenMaterial, Instant, MaterialPart, MaterialProblem, MaterialSources, RevocationLists,
+    RevocationPolicy, TrustMaterial, UnusableMaterial,
 };
 
 use super::exchange::{Proof, Secret};

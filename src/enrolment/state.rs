@@ -126,7 +126,8 @@ impl StateDir {
 /// # Errors
 /// The first thing that is no good.
 fn judge_access(folder: &Path, credential: &Path) -> Result<Vec<MaterialProblem>, MaterialProblem> {
-    let problem = |fatal, message: String, remedy: String| MaterialProblem { part: MaterialPart::State, fatal, message, remedy };
+    let problem =
+        |fatal, message: String, remedy: String| MaterialProblem { part: MaterialPart::State, fatal, message, remedy };
     let us = geteuid().as_raw();
     for (path, kept) in [(folder, Kept::Folder), (credential, Kept::Key)] {
         let Ok(metadata) = path.metadata() else { continue };
@@ -136,8 +137,7 @@ fn judge_access(folder: &Path, credential: &Path) -> Result<Vec<MaterialProblem>
     }
     // Its names are no secret, and the key has a mode of its own.
     let mode = folder.metadata().map_or(0, |metadata| metadata.mode() & 0o7777);
-    let message =
-        format!("{}: the state folder is open to group or others: its mode is {mode:04o}", folder.display());
+    let message = format!("{}: the state folder is open to group or others: its mode is {mode:04o}", folder.display());
     let open = (mode & 0o077 != 0).then(|| problem(false, message, format!("chmod 700 {}", folder.display())));
     Ok(open.into_iter().collect())
 }
@@ -170,7 +170,10 @@ impl Kept {
             open if open & 0o007 != 0 => "anyone",
             _ => "its group",
         };
-        Some((format!("{shown}: {who} may {may}: the mode of {thing} is {mode:04o}"), format!("chmod {closed} {shown}")))
+        Some((
+            format!("{shown}: {who} may {may}: the mode of {thing} is {mode:04o}"),
+            format!("chmod {closed} {shown}"),
+        ))
     }
 }
 

@@ -86,9 +86,11 @@ impl EnrolmentStatus {
         let missing = self.missing.as_ref()?;
         Some(match (&self.last_error, self.last_attempt) {
             (Some(failure), _) if self.giver == Giver::WorkloadApi => {
-                format!("{authority} has not given us an identity: {failure} ({missing})")
+                format!("we are given no identity: {failure} ({missing})")
             }
-            (None, _) if self.giver == Giver::WorkloadApi => format!("{authority} is being asked for our identity ({missing})"),
+            (None, _) if self.giver == Giver::WorkloadApi => {
+                format!("{authority} is being asked for our identity ({missing})")
+            }
             (Some(failure), _) => format!("{authority} has not certified {name}: {failure} ({missing})"),
             (None, Some(_)) => format!("{authority} is being asked to certify {name} ({missing})"),
             (None, None) => format!("{authority} has not been asked to certify {name} yet ({missing})"),
@@ -105,9 +107,7 @@ impl EnrolmentStatus {
             };
             warnings.push(match self.giver {
                 Giver::Authority => format!("the renewal of our certificate, which {left}, fails: {failure}"),
-                Giver::WorkloadApi => {
-                    format!("{} gives nothing new beside our certificate, which {left}: {failure}", self.authority)
-                }
+                Giver::WorkloadApi => format!("nothing new comes beside our certificate, which {left}: {failure}"),
             });
         }
         if matches!(self.registration.as_str(), "suspended" | "removed") {

@@ -23,7 +23,8 @@ use super::private_key::{is_key, signing_key};
 use super::public::{PublicCertificate, PublicSources};
 use super::revocation::RevocationLists;
 use super::{
-    GivenMaterial, MaterialPart, MaterialProblem, MaterialSources, RefusalReason, TrustMaterial, UnusableMaterial, Usage,
+    GivenMaterial, MaterialPart, MaterialProblem, MaterialSources, RefusalReason, TrustMaterial, UnusableMaterial,
+    Usage,
 };
 
 /// The parts of our own pair.
@@ -182,7 +183,8 @@ impl Loader {
             }
         }
         for bundle in given.iter().flat_map(|given| &given.bundles) {
-            let place = format!("{}: the bundle of {:?}", given.map_or("", |given| &given.giver), bundle.trust_domain.as_str());
+            let place =
+                format!("{}: the bundle of {:?}", given.map_or("", |given| &given.giver), bundle.trust_domain.as_str());
             let known = self.read(MaterialPart::Given, &place, bundle.anchors.iter().cloned());
             for known in self.cas(MaterialPart::Given, &place, known) {
                 // What the operator believes for anyone needs no word for some.
@@ -382,7 +384,9 @@ impl Loader {
             verdict.map_err(|refusal| refusal.reason)
         };
         match (verify(Usage::Client), verify(Usage::Server)) {
-            (Err(reason), Err(_)) if part == MaterialPart::Given => self.fatal(part, format!("{path}: {reason}"), GIVER),
+            (Err(reason), Err(_)) if part == MaterialPart::Given => {
+                self.fatal(part, format!("{path}: {reason}"), GIVER)
+            }
             (Err(reason), Err(_)) => self.fatal(part, format!("{path}: {reason}"), own_remedy(&reason)),
             (Err(reason), Ok(_)) => {
                 self.note(

@@ -185,7 +185,9 @@ pub enum RefusalReason {
         found: String,
     },
     /// A certificate below the anchor of a trust domain that is of no member of it (SPIFFE Workload API section 4.6).
-    #[error("the trust anchor \"{anchor}\" vouches for the trust domain \"{trust_domain}\" alone, and the certificate proves {found}")]
+    #[error(
+        "the trust anchor \"{anchor}\" vouches for the trust domain \"{trust_domain}\" alone, and the certificate proves {found}"
+    )]
     OtherTrustDomain {
         /// The anchor.
         anchor: String,

@@ -52,7 +52,10 @@ impl Outcome {
         }
         if let Some(agent) = config.identity.workload_api() {
             let name = agent.spiffe_id.as_ref().map_or("ours".to_owned(), |id| id.value.to_string());
-            rows.push(("identity", format!("{name}, which {} has to give before anything is served", agent.endpoint.value)));
+            rows.push((
+                "identity",
+                format!("{name}, which {} has to give before anything is served", agent.endpoint.value),
+            ));
         }
         if let Some(material) = &self.material {
             rows.extend(

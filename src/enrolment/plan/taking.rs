@@ -168,12 +168,7 @@ impl Plan {
         absorbed
     }
 
-    fn take_deaf(
-        &mut self,
-        failure: Failure,
-        random: &mut fastrand::Rng,
-        now: SystemTime,
-    ) -> Absorbed {
+    fn take_deaf(&mut self, failure: Failure, random: &mut fastrand::Rng, now: SystemTime) -> Absorbed {
         let push = &mut self.push;
         push.task = None;
         push.in_a_row = push.in_a_row.saturating_add(1);

@@ -80,7 +80,8 @@ impl Plan {
             is_connected: false,
             told: Stage::Ample,
         };
-        let Some(held) = before.filter(|before| before.settings == *settings).and_then(|before| before.held.clone()) else {
+        let Some(held) = before.filter(|before| before.settings == *settings).and_then(|before| before.held.clone())
+        else {
             return Ok(plan);
         };
         match TrustMaterial::load_given(&plan.sources, &held.given, lists, now) {
@@ -177,7 +178,12 @@ impl Plan {
     }
 
     /// Takes what was given, as a whole. False where it is what is held already, as after a restart of the agent.
-    fn take(&mut self, given: Arc<GivenMaterial>, lists: &Arc<RevocationLists>, now: SystemTime) -> Result<bool, Failure> {
+    fn take(
+        &mut self,
+        given: Arc<GivenMaterial>,
+        lists: &Arc<RevocationLists>,
+        now: SystemTime,
+    ) -> Result<bool, Failure> {
         let info = self.judge(&given, lists, now)?;
         self.attempt.succeeded(now);
         self.attempt.next = None;
@@ -220,7 +226,9 @@ impl Plan {
                 Failure::unusable(message, error.remedy())
             })?;
         }
-        material.own.ok_or_else(|| Failure::unusable(format!("{place}: there is no certificate"), "look at the agent's log"))
+        material
+            .own
+            .ok_or_else(|| Failure::unusable(format!("{place}: there is no certificate"), "look at the agent's log"))
     }
 
     /// Notes that the agent gave nothing that can be used. There is never new material then.
@@ -236,7 +244,12 @@ impl Plan {
                 let not_after = Instant(end).to_string();
                 warn!(
                     agent,
-                    reason, error, remedy, not_after, next_attempt, "the SPIFFE agent gives nothing new; what it gave serves on"
+                    reason,
+                    error,
+                    remedy,
+                    not_after,
+                    next_attempt,
+                    "the SPIFFE agent gives nothing new; what it gave serves on"
                 );
             } else {
                 warn!(agent, reason, error, remedy, next_attempt, "the SPIFFE agent gives us no identity");
@@ -256,16 +269,30 @@ impl Plan {
         }
         self.told = stage;
         let (agent, not_after) = (self.settings.endpoint.value.to_string(), Instant(held.info.not_after).to_string());
-        let reason = self.attempt.last_error.as_ref().map_or_else(|| "the agent is silent".to_owned(), ToString::to_string);
+        let reason =
+            self.attempt.last_error.as_ref().map_or_else(|| "the agent is silent".to_owned(), ToString::to_string);
         match stage {
             Stage::Ample | Stage::Quarter => {
-                warn!(agent, not_after, reason, "a quarter of our certificate's lifetime is left, and the SPIFFE agent gives no other");
+                warn!(
+                    agent,
+                    not_after,
+                    reason,
+                    "a quarter of our certificate's lifetime is left, and the SPIFFE agent gives no other"
+                );
             }
             Stage::Eighth => {
-                error!(agent, not_after, reason, "an eighth of our certificate's lifetime is left, and the SPIFFE agent gives no other");
+                error!(
+                    agent,
+                    not_after,
+                    reason,
+                    "an eighth of our certificate's lifetime is left, and the SPIFFE agent gives no other"
+                );
             }
             Stage::Sixteenth => {
-                error!(agent, not_after, reason, "our certificate is about to end, and the SPIFFE agent gives no other");
+                error!(
+                    agent,
+                    not_after, reason, "our certificate is about to end, and the SPIFFE agent gives no other"
+                );
             }
             Stage::Over => {
                 error!(agent, not_after, reason, "our certificate has expired; peers refuse us until another is there");

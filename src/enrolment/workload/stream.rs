@@ -113,7 +113,9 @@ impl Session {
             .header(SECURITY_HEADER.0, SECURITY_HEADER.1)
             .body(())
             .expect("a request of constants");
-        std::future::poll_fn(|context| self.sender.poll_ready(context)).await.map_err(|error| broke(endpoint, &error))?;
+        std::future::poll_fn(|context| self.sender.poll_ready(context))
+            .await
+            .map_err(|error| broke(endpoint, &error))?;
         let (answer, mut body) = self.sender.send_request(request, false).map_err(|error| broke(endpoint, &error))?;
         // An empty message: not compressed, of no octets.
         body.send_data(Bytes::from_static(&[0; PREFIX]), true).map_err(|error| broke(endpoint, &error))?;
@@ -121,7 +123,8 @@ impl Session {
         if head.headers.contains_key("grpc-status") {
             return Err(of_status(endpoint, &head.headers));
         }
-        let is_grpc = head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+        let is_grpc =
+            head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
         if head.status != StatusCode::OK || !is_grpc {
             let message = format!("{endpoint}: whoever answers, with {}, speaks no gRPC", head.status);
             return Err(Failure::unusable(message, "is identity.workload_api the socket of a SPIFFE agent?"));
@@ -158,7 +161,10 @@ impl Messages {
         let [compressed, length @ ..] = *prefix;
         let length = u32::from_be_bytes(length) as usize;
         let unusable = |detail: String| {
-            Failure::unusable(format!("{endpoint}: what the agent gave cannot be used: {detail}"), "look at the agent's log")
+            Failure::unusable(
+                format!("{endpoint}: what the agent gave cannot be used: {detail}"),
+                "look at the agent's log",
+            )
         };
         if compressed != 0 {
             return Err(unusable("it is compressed, which was not asked for".to_owned()));
@@ -196,7 +202,7 @@ impl Messages {
 
 /// What a status means (SPIFFE Workload Endpoint, appendix A).
 fn of_status(endpoint: &WorkloadEndpoint, headers: &HeaderMap) -> Failure {
-    let text = |name| headers.get(name).map(|value| printable(&String::from_utf8_lossy(value.as_bytes()))).unwrap_or_default();
+    let text = |name| headers.get(name).map(|value| printable(&percent_decoded(value.as_bytes()))).unwrap_or_default();
     let (code, said) = (text("grpc-status"), text("grpc-message"));
     let said = if said.is_empty() { String::new() } else { format!(": {said}") };
     let message = |name: &str| format!("{endpoint}: the agent answers with {name}{said}");
@@ -220,8 +226,25 @@ fn of_status(endpoint: &WorkloadEndpoint, headers: &HeaderMap) -> Failure {
             "name the socket of an agent that does, or look at its configuration",
         ),
         "14" | "0" | "1" => away(endpoint, format!("has ended the stream, with the status {code}{said}")),
-        _ => Failure::new(FailureKind::Away, "agent_error", message(&format!("the status {code:?}")), "look at the agent's log"),
+        _ => Failure::new(
+            FailureKind::Away,
+            "agent_error",
+            message(&format!("the status {code:?}")),
+            "look at the agent's log",
+        ),
     }
+}
+
+/// Text as gRPC writes it in a header: what has no place there is percent-encoded, and what is ill-formed stays as it is.
+fn percent_decoded(value: &[u8]) -> String {
+    let (mut decoded, mut rest) = (Vec::new(), value);
+    while let Some((first, behind)) = rest.split_first() {
+        let octet = behind.get(..2).filter(|_| *first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        let octet = octet.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        decoded.push(octet.unwrap_or(*first));
+        rest = if octet.is_some() { &behind[2..] } else { behind };
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 fn away(endpoint: &WorkloadEndpoint, what: String) -> Failure {
@@ -231,4 +254,18 @@ fn away(endpoint: &WorkloadEndpoint, what: String) -> Failure {
 
 fn broke(endpoint: &WorkloadEndpoint, error: &h2::Error) -> Failure {
     away(endpoint, format!("has broken the connection: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_agent_says_is_decoded_and_ill_formed_text_stays_as_it_is() {
+        for (value, text) in
+            [("no%20identity%20issued", "no identity issued"), ("%C3%BC%", "\u{fc}%"), ("100%25 %zz %2", "100% %zz %2")]
+        {
+            assert_eq!(percent_decoded(value.as_bytes()), text);
+        }
+    }
 }

@@ -28,7 +28,10 @@ fn check(identity: &str, rest: &str) -> (bool, String) {
 fn a_socket_is_named_as_the_specification_has_it_also_by_the_environment() {
     for socket in ["unix:///run/spire/agent.sock", "unix:/run/spire/agent.sock", "${SPIFFE_ENDPOINT_SOCKET}"] {
         let (is_good, text) = check(&format!("workload_api = \"{socket}\""), "");
-        assert!(is_good && text.contains("ours, which unix:///run/spire/agent.sock has to give before anything is served"), "{text}");
+        assert!(
+            is_good && text.contains("ours, which unix:///run/spire/agent.sock has to give before anything is served"),
+            "{text}"
+        );
         assert!(text.contains("/run/spire/agent.sock: there is no socket that this user can see"), "{text}");
         assert!(!text.contains("no certificate is checked for revocation"), "{text}");
     }

@@ -66,7 +66,9 @@ fn a_message_of_which_a_part_cannot_be_used_changes_nothing_and_is_named() {
         let mut message = X509SvidResponse::of(&pki.issue("adservice"), &pki);
         spoil(&mut message, &pki);
         agent.push(&message);
-        let failing = |status: &serde_json::Value| status["enrolment"]["last_error"].as_str().is_some_and(|said| said.contains(why));
+        let failing = |status: &serde_json::Value| {
+            status["enrolment"]["last_error"].as_str().is_some_and(|said| said.contains(why))
+        };
         let status = sidecar.wait_for_status(why, failing);
         assert_eq!(status["identity"]["serial"], good.serial_hex().as_str(), "{why}");
         assert_eq!(status["anchors"].as_array().unwrap().len(), 1, "{why}");

@@ -54,7 +54,10 @@ fn a_federated_bundle_vouches_for_the_members_of_its_own_trust_domain_and_for_no
     assert_eq!(answer(address, &pki, &issue(&partner, &member, "x")), "HTTP/1.1 200 OK");
     assert_eq!(answer(address, &pki, &issue(&pki, &ours, "x")), "HTTP/1.1 200 OK");
     // In our own trust domain a DNS name counts as it does without an agent.
-    assert_eq!(answer(address, &pki, &issue(&pki, &format!("spiffe://{TRUST_DOMAIN}/x"), "gateway")), "HTTP/1.1 200 OK");
+    assert_eq!(
+        answer(address, &pki, &issue(&pki, &format!("spiffe://{TRUST_DOMAIN}/x"), "gateway")),
+        "HTTP/1.1 200 OK"
+    );
     // A partner's CA gives nobody a name of ours, whether in a SPIFFE ID ...
     for (root, id) in [(&partner, &ours), (&pki, &member)] {
         let forged = issue(root, id, "x");
@@ -128,7 +131,11 @@ fn whom_a_crl_of_the_agent_lists_is_cut_and_refused_without_a_table_for_it() {
     live.read_exact(&mut [0; 5]).unwrap();
     let status = sidecar.status();
     let source = &status["revocation"]["sources"][0];
-    assert_eq!((&source["kind"], &source["last_error"]), (&"workload_api".into(), &serde_json::Value::Null), "{status}");
+    assert_eq!(
+        (&source["kind"], &source["last_error"]),
+        (&"workload_api".into(), &serde_json::Value::Null),
+        "{status}"
+    );
     // A message without it takes back no revocation: a CRL serves until its end.
     agent.push(&X509SvidResponse::of(&pki.issue("adservice"), &pki));
     sidecar.wait_for_metric("mantlet_identity_renewals_total", &[("outcome", "success")].into(), 3.0);
@@ -158,7 +165,7 @@ fn with_a_table_for_it_revocation_is_judged_as_the_table_says() {
     // By default whoever is of a CA without a CRL is refused.
     sidecar.wait_for_status("reason", |status| status["not_ready"].to_string().contains("no CRL is loaded yet"));
     let refused = alert(sidecar.address("ads"), "adservice", client_config(&pki, Some(&caller), HTTP1));
-    assert_eq!(refused, AlertDescription::CertificateUnknown);
+    assert_eq!(refused, AlertDescription::UnknownCA);
     agent.push(&X509SvidResponse { crl: crls(&pki, &[]), ..X509SvidResponse::of(&own, &pki) });
     sidecar.wait_for_status("readiness", |status| status["ready"] == true);
     assert_eq!(answer(sidecar.address("ads"), &pki, &caller), "HTTP/1.1 200 OK");

@@ -379,6 +379,28 @@ mod tests {
     }
 
     #[test]
+    fn a_spiffe_agent_is_shown_with_its_stream_and_why_it_gives_nothing() {
+        let entry = |name: &str, connected: bool, error: Option<&str>| -> EnrolmentEntry {
+            let entry = serde_json::json!({
+                "giver": "workload_api", "authority": "unix:///agent.sock", "name": name, "state": "failing",
+                "renewal": null, "last_attempt": null, "last_success": null, "next_attempt": "t1", "successes": 0,
+                "failures": 1, "failing_since": null, "reason": error, "last_error": error, "registration": "",
+                "push_connected": connected, "push_error": null, "clock_skew_seconds": null,
+            });
+            serde_json::from_value(entry).expect("an entry")
+        };
+        let shown = |entry: EnrolmentEntry| identity(None, Some(&entry));
+        assert_eq!(
+            shown(entry("spiffe://a/b", true, None)),
+            "IDENTITY\n  no certificate is loaded\n  SPIFFE agent unix:///agent.sock for spiffe://a/b, failing, its stream is open\n"
+        );
+        assert_eq!(
+            shown(entry("", false, Some("away"))),
+            "IDENTITY\n  no certificate is loaded\n  SPIFFE agent unix:///agent.sock for us, failing, asked again t1\n  last error   away\n"
+        );
+    }
+
+    #[test]
     fn a_refusal_that_repeats_itself_is_shown_once() {
         let refusal = |time: &str, port: u16, detail: &str| -> RefusalEntry {
             let entry = serde_json::json!({

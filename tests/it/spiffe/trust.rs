@@ -112,6 +112,26 @@ fn a_bundle_that_the_agent_takes_back_cuts_the_connections_of_its_members() {
 }
 
 #[test]
+fn a_bundle_that_is_taken_back_while_the_process_drains_cuts_the_connections_that_are_left() {
+    let (pki, partner) = (Pki::new(), Pki::named("partner root"));
+    let own = pki.issue("adservice");
+    let agent = SpiffeAgent::giving(&federated(&own, &pki, &partner));
+    let member = format!("spiffe://{PARTNER}/gateway");
+    let keys = "protocol = \"tcp\"\n[timeouts]\ndrain = \"120s\"";
+    let mut sidecar = serving(&agent, TcpService::echo(), &[&member], keys);
+    let caller = issue(&partner, &member, "x");
+    let mut live = connect(sidecar.address("ads"), "adservice", client_config(&pki, Some(&caller), &[])).unwrap();
+    live.write_all(b"hello").unwrap();
+    live.read_exact(&mut [0; 5]).unwrap();
+    sidecar.signal("TERM");
+    sidecar.wait_for("drain", |event| event["message"] == "shutting down");
+    agent.push(&X509SvidResponse::of(&own, &pki));
+    sidecar.wait_for("end", |event| event["reason"] == "no_longer_trusted");
+    drop(live);
+    assert!(sidecar.wait_for_exit().success());
+}
+
+#[test]
 fn whom_a_crl_of_the_agent_lists_is_cut_and_refused_without_a_table_for_it() {
     let pki = Pki::new();
     let (agent, own) = agent_of(&pki, "adservice");

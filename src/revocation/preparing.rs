@@ -115,7 +115,7 @@ impl Preparing {
         let reader = plan.reader(&self.taking.index, self.now);
         let reading = match (&plan.sources[position].origin, material.given()) {
             (Origin::Path(path), _) => reader.path(path),
-            (Origin::Given(giver), Some(given)) => reader.ders(given.crls.clone(), giver),
+            (Origin::Given(place), Some(given)) => reader.ders(given.crls.clone(), place),
             _ => return,
         };
         plan.sources[position].took = Some(begun.elapsed());

@@ -385,7 +385,7 @@ impl Loader {
         };
         match (verify(Usage::Client), verify(Usage::Server)) {
             (Err(reason), Err(_)) if part == MaterialPart::Given => {
-                self.fatal(part, format!("{path}: {reason}"), GIVER)
+                self.fatal(part, format!("{path}: {reason}"), GIVER);
             }
             (Err(reason), Err(_)) => self.fatal(part, format!("{path}: {reason}"), own_remedy(&reason)),
             (Err(reason), Ok(_)) => {

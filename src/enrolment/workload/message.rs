@@ -38,10 +38,12 @@ struct Response {
 struct Svid {
     #[prost(string, tag = "1")]
     spiffe_id: String,
+    /// `x509_svid`
     #[prost(bytes = "vec", tag = "2")]
-    x509_svid: Vec<u8>,
+    chain: Vec<u8>,
+    /// `x509_svid_key`
     #[prost(bytes = "vec", tag = "3")]
-    x509_svid_key: Vec<u8>,
+    key: Vec<u8>,
     #[prost(bytes = "vec", tag = "4")]
     bundle: Vec<u8>,
 }
@@ -62,8 +64,8 @@ pub(super) fn read(settings: &WorkloadApi, octets: &[u8]) -> Result<GivenMateria
     bounded("federated bundles", federated_bundles.len(), MAX_FEDERATED).map_err(unusable)?;
     // The keys of identities that are not ours are wiped as well.
     let svids = svids.into_iter().map(|svid| {
-        let Svid { spiffe_id, x509_svid, x509_svid_key, bundle } = svid;
-        (spiffe_id, x509_svid, Zeroizing::new(x509_svid_key), bundle)
+        let Svid { spiffe_id, chain, key, bundle } = svid;
+        (spiffe_id, chain, Zeroizing::new(key), bundle)
     });
     let svids: Vec<_> = svids.collect();
     let stated: Vec<String> = svids.iter().map(|(spiffe_id, ..)| printable(spiffe_id)).collect();

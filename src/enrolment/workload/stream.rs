@@ -67,7 +67,7 @@ impl Subscription {
 
     async fn hear(&self) -> Result<(), Failure> {
         let endpoint = &self.settings.endpoint.value;
-        let late = |_| away(endpoint, format!("has not answered within {}", humantime::format_duration(PATIENCE)));
+        let late = |_| away(endpoint, &format!("has not answered within {}", humantime::format_duration(PATIENCE)));
         let (_session, mut messages, first) = timeout(PATIENCE, self.open()).await.map_err(late)??;
         let mut octets = first;
         loop {
@@ -94,7 +94,7 @@ impl Session {
     async fn open(endpoint: &WorkloadEndpoint) -> Result<Self, Failure> {
         let socket = UnixStream::connect(endpoint.path())
             .await
-            .map_err(|error| away(endpoint, format!("cannot be connected to: {error}")))?;
+            .map_err(|error| away(endpoint, &format!("cannot be connected to: {error}")))?;
         let mut builder = client::Builder::new();
         builder.enable_push(false).max_header_list_size(MAX_HEADERS);
         let (sender, connection) = builder.handshake(socket).await.map_err(|error| broke(endpoint, &error))?;
@@ -144,7 +144,7 @@ impl Messages {
             let chunk = if self.received.is_empty() {
                 self.body.data().await
             } else {
-                let late = |_| away(endpoint, "has stopped in the middle of a message".to_owned());
+                let late = |_| away(endpoint, "has stopped in the middle of a message");
                 timeout(PATIENCE, self.body.data()).await.map_err(late)?
             };
             let Some(chunk) = chunk else { return Err(self.end(endpoint).await) };
@@ -195,7 +195,7 @@ impl Messages {
         match timeout(PATIENCE, self.body.trailers()).await {
             Ok(Ok(Some(trailers))) => of_status(endpoint, &trailers),
             Ok(Err(error)) => broke(endpoint, &error),
-            _ => away(endpoint, "has ended the stream without a status".to_owned()),
+            _ => away(endpoint, "has ended the stream without a status"),
         }
     }
 }
@@ -225,7 +225,7 @@ fn of_status(endpoint: &WorkloadEndpoint, headers: &HeaderMap) -> Failure {
             message("Unimplemented, for it gives no X.509 identities"),
             "name the socket of an agent that does, or look at its configuration",
         ),
-        "14" | "0" | "1" => away(endpoint, format!("has ended the stream, with the status {code}{said}")),
+        "14" | "0" | "1" => away(endpoint, &format!("has ended the stream, with the status {code}{said}")),
         _ => Failure::new(
             FailureKind::Away,
             "agent_error",
@@ -247,13 +247,13 @@ fn percent_decoded(value: &[u8]) -> String {
     String::from_utf8_lossy(&decoded).into_owned()
 }
 
-fn away(endpoint: &WorkloadEndpoint, what: String) -> Failure {
+fn away(endpoint: &WorkloadEndpoint, what: &str) -> Failure {
     let remedy = "look whether the SPIFFE agent runs, and whether this user may use its socket";
     Failure::new(FailureKind::Away, "away", format!("{endpoint}: the agent {what}"), remedy)
 }
 
 fn broke(endpoint: &WorkloadEndpoint, error: &h2::Error) -> Failure {
-    away(endpoint, format!("has broken the connection: {error}"))
+    away(endpoint, &format!("has broken the connection: {error}"))
 }
 
 #[cfg(test)]

@@ -143,7 +143,12 @@ fn a_row_that_was_altered_by_hand_is_named_and_refused() {
             &["list"][..],
             &["the column spiffe", &of_certificate[..], "nonsense"][..],
         ),
-        ("certificates", "issuer = 'king' WHERE name = 'ads'", &["list"], &["the column issuer", &of_certificate, "king"]),
+        (
+            "certificates",
+            "issuer = 'king' WHERE name = 'ads'",
+            &["list"],
+            &["the column issuer", &of_certificate, "king"],
+        ),
         ("certificates", "ip = '10.0.0' WHERE name = 'ads'", &["list"], &["the column ip", &of_certificate, "10.0.0"]),
         ("entities", "state = 'asleep'", &["show", "ads"], &["the column state of entities, name \"ads\": \"asleep\""]),
         ("state", "trust_domain = 'No Domain'", &["list"], &["the column trust_domain", "No Domain"]),

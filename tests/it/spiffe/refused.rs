@@ -22,18 +22,18 @@ fn other(pki: &Pki) -> X509Svid {
 const BAD: [(&str, Spoil); 16] = [
     ("it holds no identity", |message, _| message.svids.clear()),
     ("the private key is not that of the certificate", |message, pki| {
-        message.svids[0].x509_svid_key = other(pki).x509_svid_key;
+        message.svids[0].key = other(pki).key;
     }),
-    ("comes without a key", |message, _| message.svids[0].x509_svid_key.clear()),
-    ("the private key cannot be used", |message, _| message.svids[0].x509_svid_key.truncate(40)),
+    ("comes without a key", |message, _| message.svids[0].key.clear()),
+    ("the private key cannot be used", |message, _| message.svids[0].key.truncate(40)),
     ("is neither a trust anchor nor leads to one", |message, _| {
         message.svids[0].bundle = Pki::named("a root of somebody else").der().to_vec();
     }),
     ("was not signed by the key", |message, _| message.svids[0].bundle = Pki::new().der().to_vec()),
     ("the bundle of \"fleamarket.internal\" is empty", |message, _| message.svids[0].bundle.clear()),
     ("the bundle of \"fleamarket.internal\" is no DER", |message, _| message.svids[0].bundle.truncate(50)),
-    ("is not a CA", |message, _| message.svids[0].bundle = message.svids[0].x509_svid.clone()),
-    ("is no DER", |message, _| message.svids[0].x509_svid.truncate(50)),
+    ("is not a CA", |message, _| message.svids[0].bundle = message.svids[0].chain.clone()),
+    ("is no DER", |message, _| message.svids[0].chain.truncate(50)),
     ("expired", |message, pki| {
         let expired = pki.issue_with("adservice", "expired", |params| {
             let (from, _) = validity(Duration::ZERO);
@@ -42,9 +42,9 @@ const BAD: [(&str, Spoil); 16] = [
         message.svids[0] = X509Svid::of(&expired, &[pki]);
     }),
     ("we are said to be spiffe://fleamarket.internal/backup, and the certificate proves", |message, _| {
-        message.svids[0].spiffe_id = "spiffe://fleamarket.internal/backup".to_owned();
+        message.svids[0].spiffe_id = "spiffe://fleamarket.internal/backup".into();
     }),
-    ("the SPIFFE ID of our identity", |message, _| message.svids[0].spiffe_id = "adservice".to_owned()),
+    ("the SPIFFE ID of our identity", |message, _| message.svids[0].spiffe_id = "adservice".into()),
     ("it holds 65 identities, more than 64", |message, _| {
         message.svids = vec![message.svids[0].clone(); 65];
     }),

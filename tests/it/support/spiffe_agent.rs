@@ -39,10 +39,12 @@ pub(crate) struct X509SvidResponse {
 pub(crate) struct X509Svid {
     #[prost(string, tag = "1")]
     pub(crate) spiffe_id: String,
+    /// `x509_svid`
     #[prost(bytes = "vec", tag = "2")]
-    pub(crate) x509_svid: Vec<u8>,
+    pub(crate) chain: Vec<u8>,
+    /// `x509_svid_key`
     #[prost(bytes = "vec", tag = "3")]
-    pub(crate) x509_svid_key: Vec<u8>,
+    pub(crate) key: Vec<u8>,
     #[prost(bytes = "vec", tag = "4")]
     pub(crate) bundle: Vec<u8>,
     #[prost(string, tag = "5")]
@@ -77,8 +79,8 @@ impl X509Svid {
     pub(crate) fn of(issued: &Issued, anchors: &[&Pki]) -> Self {
         Self {
             spiffe_id: issued.spiffe.clone(),
-            x509_svid: issued.der.to_vec(),
-            x509_svid_key: issued.key_der.clone(),
+            chain: issued.der.to_vec(),
+            key: issued.key_der.clone(),
             bundle: anchors.iter().flat_map(|pki| pki.der().to_vec()).collect(),
             hint: String::new(),
         }

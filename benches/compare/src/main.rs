@@ -2,6 +2,7 @@
 //!
 //! Everything listens on 127.0.0.0/8 and in temporary folders; whatever was started is ended, also at Ctrl-C.
 
+mod authority;
 mod backend;
 mod bench;
 mod chain;

@@ -2,6 +2,7 @@
 
 mod behind;
 mod bodies;
+mod clients;
 mod cors;
 mod grpc;
 mod headers;

@@ -16,6 +16,7 @@ pub(crate) mod pki;
 pub(crate) mod postgres;
 pub(crate) mod programs;
 pub(crate) mod raw_service;
+pub(crate) mod scripted_server;
 pub(crate) mod service;
 pub(crate) mod sidecar;
 #[cfg(feature = "spiffe")]

@@ -73,7 +73,15 @@ pub(crate) async fn exchange<S>(stream: &mut S) -> anyhow::Result<u16>
 where
     S: AsyncBufRead + AsyncWrite + Unpin,
 {
-    stream.write_all(format!("GET / HTTP/1.1\r\nHost: {SERVER_NAME}\r\n\r\n").as_bytes()).await?;
+    send(stream, &format!("GET / HTTP/1.1\r\nHost: {SERVER_NAME}\r\n\r\n")).await
+}
+
+/// Sends a request, and gives the status once the whole answer was read.
+pub(crate) async fn send<S>(stream: &mut S, request: &str) -> anyhow::Result<u16>
+where
+    S: AsyncBufRead + AsyncWrite + Unpin,
+{
+    stream.write_all(request.as_bytes()).await?;
     stream.flush().await?;
     let head = read_head(stream).await?;
     let BodyLength::Known(length) = head.body_length()? else { bail!("a short answer came in chunks") };

@@ -31,6 +31,11 @@ pub(crate) struct Client {
 impl Client {
     /// A client that trusts our CA and shows `credentials` to whoever asks.
     pub(crate) fn new(pki: &Pki, credentials: Option<&Credentials>) -> anyhow::Result<Self> {
+        Self::of(&pki.anchor, SERVER_NAME, credentials)
+    }
+
+    /// A client that trusts the anchors of a file, asks for a server of this name, and shows `credentials` to whoever asks.
+    pub(crate) fn of(anchors: &Path, name: &str, credentials: Option<&Credentials>) -> anyhow::Result<Self> {
         let provider = rustls::crypto::CryptoProvider {
             cipher_suites: vec![cipher_suite::TLS13_AES_128_GCM_SHA256],
             kx_groups: vec![kx_group::X25519],
@@ -38,7 +43,7 @@ impl Client {
         };
         let builder = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&[&version::TLS13])?
-            .with_root_certificates(roots(&pki.anchor)?);
+            .with_root_certificates(roots(anchors)?);
         let mut config = match credentials {
             // Shown even where the server names other CAs, which is when it must be refused.
             Some(credentials) => builder.with_client_cert_resolver(resolver(credentials)?),
@@ -46,7 +51,7 @@ impl Client {
         };
         config.resumption = Resumption::disabled();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let name = ServerName::try_from(SERVER_NAME)?;
+        let name = ServerName::try_from(name.to_owned())?;
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
     }
 

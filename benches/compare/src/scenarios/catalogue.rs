@@ -5,7 +5,7 @@ use crate::load::transfer::Way;
 use crate::load::wrk::Wrk;
 
 /// Every scenario, in the order of the run and of the report.
-pub(crate) const SCENARIOS: [Scenario; 17] = [
+pub(crate) const SCENARIOS: [Scenario; 19] = [
     scenario(
         "h1_rps",
         "wrk on 64 keep-alive connections, answers of 128 bytes",
@@ -83,6 +83,20 @@ pub(crate) const SCENARIOS: [Scenario; 17] = [
     crl("crl_1k", "handshake with a CRL of 1,000 serial numbers", 1_000),
     crl("crl_100k", "handshake with a CRL of 100,000 serial numbers", 100_000),
     crl("crl_1m", "handshake with a CRL of 1,000,000 serial numbers", 1_000_000),
+    on_demand(scenario(
+        "enrolment",
+        "renewals at an authority (EST, SQLite), 8 clients, each with a new key on a new connection",
+        "CPU-ms each",
+        ENROLMENT,
+        Kind::Enrolment,
+    )),
+    on_demand(scenario(
+        "revoke_everywhere",
+        "a peer with a live connection to each of 100 sidecars: from the start of \"mantlet ca revoke\" to their ends",
+        "ms to the end of the last",
+        REVOKE_EVERYWHERE,
+        Kind::RevokeEverywhere,
+    )),
 ];
 
 const CPU_PER_REQUESTS: &str = "CPU-s per 100k requests";
@@ -102,7 +116,11 @@ const fn scenario(
 }
 
 const fn crl(name: &'static str, what: &'static str, serials: u32) -> Scenario {
-    Scenario { on_demand: true, ..scenario(name, what, "CPU-ms each", CRL, Kind::Crl(serials)) }
+    on_demand(scenario(name, what, "CPU-ms each", CRL, Kind::Crl(serials)))
+}
+
+const fn on_demand(scenario: Scenario) -> Scenario {
+    Scenario { on_demand: true, ..scenario }
 }
 
 const fn column(figure: &'static str, heading: &'static str, decimals: usize) -> Column {
@@ -182,6 +200,21 @@ const CRL: &[Column] = &[
 ];
 
 const CUT: &[Column] = &[column("cut_ms", "ms, median of five", 1), column("slowest_ms", "the slowest of them", 1)];
+
+const ENROLMENT: &[Column] = &[
+    column("cpu_ms", "CPU-ms each", 2),
+    column("per_second", "renewals/s", 0),
+    column("p50_ms", "p50 ms", 1),
+    column("p99_ms", "p99 ms", 1),
+    column("resident_mib", "resident MiB", 1),
+];
+
+const REVOKE_EVERYWHERE: &[Column] = &[
+    column("last_ms", "ms to the last", 0),
+    column("p50_ms", "p50 ms", 0),
+    column("p99_ms", "p99 ms", 0),
+    column("command_ms", "the command itself ms", 0),
+];
 
 const SCALING: &[Column] = &[
     column("cpu", "CPU-s per 100k", 2),

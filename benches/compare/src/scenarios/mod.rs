@@ -6,11 +6,13 @@ mod burst;
 mod calls;
 mod catalogue;
 mod crl;
+mod enrolment;
 mod handshake;
 mod idle;
 mod latency;
 mod requests;
 mod revocation;
+mod revoke_everywhere;
 mod scaling;
 
 use std::net::SocketAddr;
@@ -67,6 +69,8 @@ enum Kind {
     /// With so many serial numbers.
     Crl(u32),
     RevokeToCut,
+    Enrolment,
+    RevokeEverywhere,
     Scaling,
 }
 
@@ -94,7 +98,7 @@ impl Scenario {
         let takes_part = |peer: &&&'static Peer| match self.kind {
             Kind::Requests { workers, .. } => workers.is_none() || peer.product.knows_workers(),
             Kind::Latency | Kind::Bulk(_) => true,
-            Kind::Scaling | Kind::RevokeToCut => peer.name == "mantlet",
+            Kind::Scaling | Kind::RevokeToCut | Kind::Enrolment | Kind::RevokeEverywhere => peer.name == "mantlet",
             Kind::Crl(_) => peer.product.knows_crls() && !peer.differs_in_hop_alone(),
             Kind::Calls | Kind::Handshake | Kind::Idle | Kind::BaseMemory | Kind::Burst => !peer.differs_in_hop_alone(),
         };
@@ -131,6 +135,8 @@ impl Scenario {
             Kind::Burst => burst::measure(bench, subject.plan(bench)?).await,
             Kind::Crl(serials) => crl::measure(bench, subject.plan(bench)?, serials).await,
             Kind::RevokeToCut => revocation::measure(bench, subject.plan(bench)?).await,
+            Kind::Enrolment => enrolment::measure(bench).await,
+            Kind::RevokeEverywhere => revoke_everywhere::measure(bench).await,
             Kind::Scaling => scaling::measure(bench, subject.plan(bench)?).await,
         }
     }

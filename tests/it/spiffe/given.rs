@@ -1,10 +1,12 @@
 //! What an agent gives is used, for as long as it is good.
 
-use super::{agent_of, callee, caller, lasting, serial, serving, wait_for_serial};
+use std::time::Instant;
+
+use super::{callee, caller, lasting, serial, serving, wait_for_serial};
 use crate::support::load::{Load, Version};
 use crate::support::pki::Pki;
 use crate::support::service::{Service, get};
-use crate::support::sidecar::Sidecar;
+use crate::support::sidecar::{PATIENCE, Sidecar};
 use crate::support::spiffe_agent::{SpiffeAgent, X509Svid, X509SvidResponse};
 
 const GATEWAY: &str = "spiffe://fleamarket.internal/gateway";
@@ -20,8 +22,14 @@ struct Pair {
 
 impl Pair {
     fn start(pki: &Pki) -> Self {
+        Self::lasting(pki, 3600)
+    }
+
+    /// With certificates that end so many seconds from now.
+    fn lasting(pki: &Pki, seconds: u64) -> Self {
         let service = Service::start();
-        let agents = [agent_of(pki, "adservice").0, agent_of(pki, "gateway").0];
+        let agents = ["adservice", "gateway"]
+            .map(|name| SpiffeAgent::giving(&X509SvidResponse::of(&lasting(pki, name, seconds), pki)));
         let inbound = serving(&agents[0], service.address, &[GATEWAY], "");
         let outbound = Sidecar::start(&(agents[1].identity("") + &caller(inbound.address("ads"), ADS)));
         outbound.wait_for_status("readiness", |status| status["ready"] == true);
@@ -55,27 +63,45 @@ fn two_sidecars_that_know_a_socket_alone_speak_with_each_other() {
     assert_eq!(pair.agents[0].asked(), 1, "one request, with the security header");
 }
 
+/// How long certificates of a root last that goes soon after.
+const SOON: u64 = 15;
+
+/// Waits until each side has connections alone whose peers are certified by this root.
+fn wait_for_issuer(pair: &Pair, issuer: &str) {
+    let deadline = Instant::now() + 2 * PATIENCE;
+    let is_so = |sidecar: &Sidecar| {
+        let status = sidecar.status();
+        let live = status["connections"].as_array().unwrap();
+        !live.is_empty() && live.iter().all(|connection| connection["issuer"] == issuer)
+    };
+    while !pair.sidecars().into_iter().all(is_so) {
+        assert!(Instant::now() < deadline, "{}", pair.inbound.status());
+    }
+}
+
 #[test]
-fn what_is_pushed_is_taken_up_under_load_without_a_failed_request_whole_authorities_included() {
+fn what_is_pushed_is_taken_up_under_load_without_a_failed_request_a_change_of_roots_included() {
     let (pki, next) = (Pki::new(), Pki::named("the next root"));
-    let pair = Pair::start(&pki);
+    let pair = Pair::lasting(&pki, SOON);
     let load = Load::plain(pair.outbound.address("ads"), Version::Http1, 4);
-    // Certificate and key, the next root beside the old, certificates below it, the old root gone.
-    let steps: [(&Pki, &[&Pki]); 4] =
-        [(&pki, &[&pki]), (&pki, &[&pki, &next]), (&next, &[&pki, &next]), (&next, &[&next])];
-    for (issuer, anchors) in steps {
+    let push = |issuer: &Pki, anchors: &[&Pki], seconds: u64| {
         for ((agent, sidecar), name) in pair.agents.iter().zip(pair.sidecars()).zip(["adservice", "gateway"]) {
-            let issued = issuer.issue(name);
+            let issued = lasting(issuer, name, seconds);
             let svids = vec![X509Svid::of(&issued, anchors)];
             agent.push(&X509SvidResponse { svids, ..X509SvidResponse::default() });
             wait_for_serial(sidecar, &issued);
             sidecar.wait_for_status("anchors", |status| status["anchors"].as_array().unwrap().len() == anchors.len());
             load.wait_for_more(10);
         }
-    }
+    };
+    push(&pki, &[&pki], SOON);
+    push(&pki, &[&pki, &next], SOON);
+    push(&next, &[&pki, &next], 3600);
+    // The old root goes once its certificates have ended, and with them the connections that they made.
+    wait_for_issuer(&pair, "CN=the next root");
+    push(&next, &[&next], 3600);
     let tally = load.finish();
     assert_eq!(tally.failures, [] as [String; 0]);
-    assert!(pair.agents.iter().all(|agent| agent.asked() == 1), "all of it came over one stream each");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Why an authority gave nothing, and what to do about it.
+//! Why an authority or an agent gave nothing, and what to do about it.
 
 use std::fmt;
 use std::time::Duration;

@@ -177,7 +177,9 @@ fn an_agent_that_gives_nothing_new_is_told_ever_louder_and_the_end_of_what_it_ga
 fn of_several_identities_the_first_is_ours_unless_another_is_asked_for() {
     let (pki, service) = (Pki::new(), Service::start());
     let (first, second) = (pki.issue("adservice"), pki.issue("backup"));
-    let svids = vec![X509Svid::of(&first, &[&pki]), X509Svid::of(&second, &[&pki])];
+    // A message may be larger than what HTTP/2 lets through at once.
+    let hint = "first".repeat(400_000);
+    let svids = vec![X509Svid { hint, ..X509Svid::of(&first, &[&pki]) }, X509Svid::of(&second, &[&pki])];
     let agent = SpiffeAgent::giving(&X509SvidResponse { svids, ..X509SvidResponse::default() });
     let sidecar = serving(&agent, service.address, &[GATEWAY], "");
     wait_for_serial(&sidecar, &first);

@@ -8,6 +8,7 @@ use tonic::Code;
 use super::{serving, wait_for_serial};
 use crate::support::pki::{Pki, validity};
 use crate::support::service::Service;
+use crate::support::sidecar::Sidecar;
 use crate::support::spiffe_agent::{SpiffeAgent, X509Svid, X509SvidResponse};
 
 const GATEWAY: &str = "spiffe://fleamarket.internal/gateway";
@@ -138,8 +139,23 @@ fn whoever_answers_and_speaks_no_grpc_is_named() {
     });
     let agent = SpiffeAgent::giving(&X509SvidResponse::of(&pki.issue("adservice"), &pki));
     let config = agent.identity("").replace(agent.socket().to_str().unwrap(), socket.to_str().unwrap());
-    let sidecar = crate::support::sidecar::Sidecar::start(&(config + &super::callee("127.0.0.1:1", &[GATEWAY], "")));
+    let sidecar = Sidecar::start(&(config + &super::callee("127.0.0.1:1", &[GATEWAY], "")));
     let why = "the agent has broken the connection";
+    sidecar.wait_for_status(why, |status| status["not_ready"].to_string().contains(why));
+}
+
+#[test]
+fn an_agent_that_takes_the_connection_and_says_nothing_is_not_waited_for_without_end() {
+    let (pki, folder) = (Pki::new(), tempfile::tempdir().unwrap());
+    let socket = folder.path().join("agent.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let agent = SpiffeAgent::giving(&X509SvidResponse::of(&pki.issue("adservice"), &pki));
+    let config = agent.identity("").replace(agent.socket().to_str().unwrap(), socket.to_str().unwrap());
+    let sidecar = Sidecar::start(&(config + &super::callee("127.0.0.1:1", &[GATEWAY], "")));
+    let (_first, _) = listener.accept().unwrap();
+    // The next attempt comes after the first was given up.
+    let (_second, _) = listener.accept().unwrap();
+    let why = "the agent has not answered within 20s";
     sidecar.wait_for_status(why, |status| status["not_ready"].to_string().contains(why));
 }
 

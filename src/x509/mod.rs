@@ -15,6 +15,7 @@ mod details;
 mod diagnosis;
 mod distinguished_name;
 mod facts;
+mod given;
 mod instant;
 mod load;
 mod material;
@@ -38,6 +39,7 @@ pub use crl::{
     NotTaken, RevocationIndex, VerifiedCrl, digest, read_crl_file, split_crls,
 };
 pub use details::{CertificateDetails, CertificateFile, CertificateFileError};
+pub use given::{Bundle, GivenMaterial, split_certificates};
 pub use instant::Instant;
 pub use material::{MaterialPart, MaterialProblem, MaterialSources, TrustMaterial, UnusableMaterial};
 pub use names::{presented_names, proves_name};

@@ -414,6 +414,10 @@ pub(in crate::ca) async fn figures(
 }
 
 fn certificate_of(row: &AnyRow) -> sqlx::Result<CertificateRecord> {
+    read_certificate(row).map_err(|error| in_row(row, "certificates", "serial", error))
+}
+
+fn read_certificate(row: &AnyRow) -> sqlx::Result<CertificateRecord> {
     let kind: String = row.try_get("kind")?;
     let certificate = IssuedCertificate {
         serial: parsed(row, "serial")?,
@@ -455,6 +459,10 @@ fn crl_entry_of(row: &AnyRow) -> sqlx::Result<(SerialNumber, Revocation)> {
 }
 
 fn entity_of(row: &AnyRow) -> sqlx::Result<Entity> {
+    read_entity(row).map_err(|error| in_row(row, "entities", "name", error))
+}
+
+fn read_entity(row: &AnyRow) -> sqlx::Result<Entity> {
     let (state, purpose): (String, String) = (row.try_get("state")?, row.try_get("purpose")?);
     let max_ttl: Option<i64> = row.try_get("max_ttl")?;
     let expires: Option<i64> = row.try_get("expires")?;
@@ -507,6 +515,17 @@ fn octets(row: &AnyRow, column: &'static str) -> sqlx::Result<Vec<u8>> {
 fn parsed<T: FromStr>(row: &AnyRow, column: &'static str) -> sqlx::Result<T> {
     let text: String = row.try_get(column)?;
     text.parse().map_err(|_| strange(column, &text))
+}
+
+/// Names the row in which a value is out of place.
+fn in_row(row: &AnyRow, table: &str, key: &str, error: sqlx::Error) -> sqlx::Error {
+    match error {
+        sqlx::Error::ColumnDecode { index, source } => {
+            let value: String = row.try_get(key).unwrap_or_default();
+            sqlx::Error::ColumnDecode { index: format!("{index} of {table}, {key} \"{value}\""), source }
+        }
+        other => other,
+    }
 }
 
 /// A value that no version of this program writes.

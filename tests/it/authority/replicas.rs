@@ -184,6 +184,60 @@ fn replicas_number_complete_and_delta_crls_in_one_sequence() {
 }
 
 #[test]
+fn a_row_that_was_altered_by_hand_is_named_and_refused() {
+    let postgres = Postgres::start();
+    let socket = postgres.socket();
+    let store =
+        format!("store = \"postgres://postgres@localhost/postgres?host={}\"", socket.parent().unwrap().display());
+    let mut rig = Rig::new();
+    let secret = rig.register("ads", &[]);
+    rig.enrolled("ads", &secret);
+    rig.server.signal("TERM");
+    rig.server.wait_for_exit();
+    rig.server = Sidecar::start_authority(&config(&rig.folder, &store, ""));
+    let serial = rig.list()[0]["serial"].as_str().unwrap().to_owned();
+    // Each alteration, a command that meets it, and how it is named.
+    let of_certificate = format!("of certificates, serial \"{serial}\": \"");
+    for (table, alteration, command, named) in [
+        (
+            "certificates",
+            "spiffe = 'nonsense' WHERE name = 'ads'",
+            &["list"][..],
+            &["the column spiffe", &of_certificate[..], "nonsense"][..],
+        ),
+        (
+            "certificates",
+            "issuer = 'king' WHERE name = 'ads'",
+            &["list"],
+            &["the column issuer", &of_certificate, "king"],
+        ),
+        ("certificates", "ip = '10.0.0' WHERE name = 'ads'", &["list"], &["the column ip", &of_certificate, "10.0.0"]),
+        ("entities", "state = 'asleep'", &["show", "ads"], &["the column state of entities, name \"ads\": \"asleep\""]),
+        ("state", "trust_domain = 'No Domain'", &["list"], &["the column trust_domain", "No Domain"]),
+        ("state", "newest_generation = -1", &["list"], &["the column newest_generation", "-1"]),
+        ("issuers", "der = '***'", &["issue", "--name", "x"], &["the column der"]),
+        ("log", "detail = 'nothing' WHERE entry = 2", &["log", "--verify"], &["entry 2"]),
+    ] {
+        postgres.script(&format!("CREATE TABLE saved AS SELECT * FROM {table}; UPDATE {table} SET {alteration}"));
+        let said = rig.refused(command);
+        assert!(named.iter().all(|part| said.contains(part)), "{table} {alteration}: {said}");
+        if table != "log" {
+            assert!(said.contains("the store is corrupt") && said.contains("restore it from a backup"), "{said}");
+        }
+        postgres.script(&format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM saved; DROP TABLE saved"));
+    }
+    // A server does not start over it either, and does again once it is mended.
+    rig.server.signal("TERM");
+    rig.server.wait_for_exit();
+    postgres.script("UPDATE state SET trust_domain = 'No Domain'");
+    let (status, said) = Sidecar::start_authority_and_fail(&config(&rig.folder, &store, ""));
+    assert!(!status.success() && said.contains("the column trust_domain") && said.contains("No Domain"), "{said}");
+    postgres.script("UPDATE state SET trust_domain = 'test.internal'");
+    rig.server = Sidecar::start_authority(&config(&rig.folder, &store, ""));
+    assert_eq!(rig.list().len(), 1);
+}
+
+#[test]
 fn the_store_of_another_authority_is_refused() {
     let postgres = Postgres::start();
     let socket = postgres.socket();

@@ -49,7 +49,8 @@ pub(crate) struct Call {
     method: Method,
     pub(crate) target: String,
     headers: Vec<(&'static str, String)>,
-    body: Option<Value>,
+    /// Of which type, and what.
+    body: Option<(&'static str, Bytes)>,
     /// The number by which the request is found again in the logs of the services.
     pub(crate) trace: String,
 }
@@ -68,11 +69,16 @@ impl Call {
     }
 
     /// A request with a body of JSON.
-    pub(crate) fn post(target: &str, body: Value) -> Self {
-        Self::new(Method::POST, target, Some(body))
+    pub(crate) fn post(target: &str, body: &Value) -> Self {
+        Self::post_as(target, "application/json", body.to_string().into())
     }
 
-    fn new(method: Method, target: &str, body: Option<Value>) -> Self {
+    /// A request with a body of any type.
+    pub(crate) fn post_as(target: &str, content_type: &'static str, body: Bytes) -> Self {
+        Self::new(Method::POST, target, Some((content_type, body)))
+    }
+
+    fn new(method: Method, target: &str, body: Option<(&'static str, Bytes)>) -> Self {
         let trace = format!("{:032x}", fastrand::u128(1..));
         Self { method, target: target.to_owned(), headers: Vec::new(), body, trace }
     }
@@ -97,11 +103,8 @@ impl Call {
         for (name, value) in &self.headers {
             request = request.header(*name, value);
         }
-        let body = self.body.as_ref().map(Value::to_string);
-        if body.is_some() {
-            request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
-        Ok(request.body(Full::from(body.unwrap_or_default()))?)
+        let Some((content_type, body)) = &self.body else { return Ok(request.body(Full::default())?) };
+        Ok(request.header(CONTENT_TYPE, HeaderValue::from_static(content_type)).body(Full::from(body.clone()))?)
     }
 }
 
@@ -149,7 +152,7 @@ impl Https {
 
     /// Asks the token issuer at the other end for a token.
     pub(crate) async fn sign_in(&mut self, user: &str, password: &str) -> anyhow::Result<Token> {
-        let answer = self.send(&Call::post("/token", json!({ "user": user, "password": password }))).await?;
+        let answer = self.send(&Call::post("/token", &json!({ "user": user, "password": password }))).await?;
         if !answer.status.is_success() {
             bail!("the issuer gives {user} no token: {} {}", answer.status, answer.body.trim());
         }

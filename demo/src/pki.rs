@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
+use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 use tokio::process::Command;
 
@@ -129,14 +130,32 @@ impl<'a> Authority<'a> {
     }
 
     pub(crate) async fn revoke(&self, credentials: &Credentials) -> anyhow::Result<()> {
-        self.ca("revoke", &["--cert", path_text(&credentials.certificate)?, "--reason", "keyCompromise"]).await
+        let certificate = path_text(&credentials.certificate)?;
+        self.ca("revoke", &["--cert", certificate, "--reason", "keyCompromise"]).await.map(drop)
     }
 
-    pub(crate) async fn sign_crl(&self, out: &Path, next_update: &str) -> anyhow::Result<()> {
-        self.ca("crl", &["--out", path_text(out)?, "--next-update", next_update]).await
+    async fn sign_crl(&self, out: &Path, next_update: &str) -> anyhow::Result<()> {
+        self.ca("crl", &["--out", path_text(out)?, "--next-update", next_update]).await.map(drop)
     }
 
-    async fn ca(&self, subcommand: &str, arguments: &[&str]) -> anyhow::Result<()> {
+    /// Registers a name, and gives its first one-time secret.
+    pub(crate) async fn register(&self, name: &str, dns: &str) -> anyhow::Result<String> {
+        secret_in(&self.ca("register", &[name, "--dns", dns, "--json"]).await?)
+    }
+
+    /// Gives another one-time secret for a registered name.
+    pub(crate) async fn secret(&self, name: &str) -> anyhow::Result<String> {
+        secret_in(&self.ca("secret", &[name, "--json"]).await?)
+    }
+
+    pub(crate) async fn is_registered(&self, name: &str) -> anyhow::Result<bool> {
+        let registered: Value = serde_json::from_str(&self.ca("list", &["--registered", "--json"]).await?)?;
+        let registered = registered.as_array().context("mantlet ca list printed no list")?;
+        Ok(registered.iter().any(|entity| entity["name"] == name && entity["state"] != "removed"))
+    }
+
+    /// What the command prints.
+    async fn ca(&self, subcommand: &str, arguments: &[&str]) -> anyhow::Result<String> {
         let mut command = Command::new(self.mantlet);
         command.args(["ca", subcommand, "--dir"]).arg(&self.folder).args(arguments).kill_on_drop(true);
         let output = command.output().await.with_context(|| format!("cannot start {}", self.mantlet.display()))?;
@@ -144,7 +163,7 @@ impl<'a> Authority<'a> {
             let said = String::from_utf8_lossy(&output.stderr);
             bail!("mantlet ca {subcommand} {}: {}: {}", arguments.join(" "), output.status, said.trim());
         }
-        Ok(())
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     pub(crate) fn certificate(&self) -> PathBuf {
@@ -180,6 +199,12 @@ impl Credentials {
     pub(crate) fn named(name: &str, folder: &Path) -> Self {
         Self { certificate: folder.join(format!("{name}.pem")), private_key: folder.join(format!("{name}.key")) }
     }
+}
+
+/// The secret in what `mantlet ca register` and `secret` print.
+fn secret_in(printed: &str) -> anyhow::Result<String> {
+    let printed: Value = serde_json::from_str(printed)?;
+    Ok(printed["secret"].as_str().context("mantlet ca printed no secret")?.to_owned())
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

@@ -105,18 +105,28 @@ impl Config {
 impl Inspection {
     /// Reads the text of a file as far as it can be understood.
     pub fn new(path: &Path, text: &str, environment: &dyn Fn(&str) -> Option<OsString>) -> Self {
-        let (table, errors) = DeTable::parse_recoverable(text);
-        let mut reading = Reading {
-            directory: path.parent().unwrap_or(Path::new("")),
-            environment,
-            broken_from: syntax::broken_from(text, &errors),
-            problems: syntax::problems(text, &errors),
-            asked: Vec::new(),
-        };
-        let (config, material) = TableReader::read_root(&mut reading, table.get_ref(), |root| read(root, path));
-        let problems = Problems::new(path, text, reading.problems);
+        let ((config, material), problems) = read_with(path, text, environment, |root| read(root, path));
         Self { config: config.filter(|_| problems.errors() == 0), material, problems }
     }
+}
+
+/// Reads the text of any of our files: its TOML, then its tables by `read`, whatever is wrong with either.
+pub(super) fn read_with<T>(
+    path: &Path,
+    text: &str,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+    read: impl FnOnce(&mut TableReader<'_, '_, '_>) -> T,
+) -> (T, Problems) {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut reading = Reading {
+        directory: path.parent().unwrap_or(Path::new("")),
+        environment,
+        broken_from: syntax::broken_from(text, &errors),
+        problems: syntax::problems(text, &errors),
+        asked: Vec::new(),
+    };
+    let found = TableReader::read_root(&mut reading, table.get_ref(), read);
+    (found, Problems::new(path, text, reading.problems))
 }
 
 pub(super) fn read(root: &mut TableReader<'_, '_, '_>, path: &Path) -> (Option<Config>, Option<MaterialSections>) {

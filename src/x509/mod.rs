@@ -10,6 +10,7 @@ mod candidate;
 mod certificate;
 mod credential;
 mod crl;
+pub(crate) mod der_writer;
 mod details;
 mod diagnosis;
 mod distinguished_name;

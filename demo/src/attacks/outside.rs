@@ -99,7 +99,7 @@ async fn token_in_url(view: &View<'_>, honest: &Token) -> anyhow::Result<Attack>
 
 /// A good token, with headers that name somebody else.
 async fn another_users_name(view: &View<'_>, honest: &Token) -> anyhow::Result<Attack> {
-    let call = Call::post("/ads", nothing_for_sale())
+    let call = Call::post("/ads", &nothing_for_sale())
         .bearing(&honest.text)
         .with("x-mantlet-user", "hugo")
         .with("X-Mantlet-User-Issuer", "https://issuer.example.net")
@@ -127,7 +127,7 @@ async fn another_users_name(view: &View<'_>, honest: &Token) -> anyhow::Result<A
 async fn seller_in_body(view: &View<'_>, honest: &Token) -> anyhow::Result<Attack> {
     let mut body = nothing_for_sale();
     body["seller_id"] = json!("hugo");
-    let answer = view.visit().await?.send(&Call::post("/ads", body).bearing(&honest.text)).await?;
+    let answer = view.visit().await?.send(&Call::post("/ads", &body).bearing(&honest.text)).await?;
     let tried = format!("with the token of {}, place an ad whose body says that hugo sells it", honest.subject());
     let mut attack = Attack::tried("another user's name in the body", tried);
     attack.expected = "400 from AdService, which takes the seller from its sidecar alone".into();
@@ -138,7 +138,7 @@ async fn seller_in_body(view: &View<'_>, honest: &Token) -> anyhow::Result<Attac
 
 /// A good token of one who may not.
 async fn not_a_seller(view: &View<'_>, name: &'static str, token: &Token, why: &str) -> anyhow::Result<Attack> {
-    let call = Call::post("/ads", nothing_for_sale()).bearing(&token.text);
+    let call = Call::post("/ads", &nothing_for_sale()).bearing(&token.text);
     let answer = view.visit().await?.send(&call).await?;
     let mut attack = Attack::tried(name, format!("place an ad with the good token of {}, {why}", token.subject()));
     attack.expected = "403 at the gateway; nothing behind it hears of it".into();

@@ -141,7 +141,7 @@ async fn in_another_users_name(market: &Market) -> anyhow::Result<Attack> {
     let url = format!("https://localhost:{}", market.ad_service.inbound.port()).parse()?;
     let ad = json!({ "title": "Nothing", "category": "boats", "price_cents": 0, "latitude": 0.0, "longitude": 0.0 });
     let call =
-        another_user().headers.into_iter().fold(Call::post("/ads", ad), |call, (name, value)| call.with(name, value));
+        another_user().headers.into_iter().fold(Call::post("/ads", &ad), |call, (name, value)| call.with(name, value));
     let mark = market.ad_service.sidecar.process.mark();
     let answer = Https::connect(&url, &tls).await?.send(&call).await?;
     let tried = "with the certificate of backoffice, place an ad and name hugo as its user".to_owned();

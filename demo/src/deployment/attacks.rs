@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::{Duration, timeout};
 
+use super::enrolment_attacks;
 use crate::client::{self, Answer, Get};
 use crate::pki::{Credentials, spiffe_id};
 use crate::report::{Attack, Story, Teller};
@@ -23,6 +24,8 @@ const ADS: &str = "/ads?lat=52.5219&lon=13.4132&radius_km=5";
 /// Where the sidecars take mutual TLS.
 const MESH_PORT: u16 = 8443;
 const DATABASE_SIDECAR_PORT: u16 = 5433;
+/// Where the authority takes requests for certificates.
+const AUTHORITY_PORT: u16 = 8444;
 
 /// Attack the services from a container on their networks
 ///
@@ -87,13 +90,15 @@ impl Attacker<'_> {
             self.plain_text().await?,
             self.database().await?,
         ];
-        for (host, ports) in [
-            ("adservice", &[8080, 9001, 9900, 5432][..]),
-            ("userservice", &[8080, 9900, 5432]),
-            ("ads-db", &[5432, 9900]),
-            ("users-db", &[5432, 9900]),
+        attacks.extend(enrolment_attacks::all(self.certs).await?);
+        for (host, open, ports) in [
+            ("adservice", MESH_PORT, &[8080, 9001, 9900, 5432][..]),
+            ("userservice", MESH_PORT, &[8080, 9900, 5432]),
+            ("ads-db", DATABASE_SIDECAR_PORT, &[5432, 9900]),
+            ("users-db", DATABASE_SIDECAR_PORT, &[5432, 9900]),
+            ("authority", AUTHORITY_PORT, &[9900]),
         ] {
-            attacks.push(around_the_sidecar(host, ports).await?);
+            attacks.push(inner_ports(host, open, ports).await?);
         }
         Ok(attacks)
     }
@@ -181,11 +186,11 @@ impl Call {
     }
 }
 
-/// The ports of a service, of its database and of its sidecar's inner side, from outside its namespace.
-async fn around_the_sidecar(host: &'static str, ports: &[u16]) -> anyhow::Result<Attack> {
-    let control = if host.ends_with("-db") { DATABASE_SIDECAR_PORT } else { MESH_PORT };
-    if let Err(reason) = connects(host, control).await? {
-        bail!("{host}:{control} is not reached, so that nothing is shown: {reason}");
+/// The ports of a service, of its database and of the inner side of a mantlet, from outside its namespace. The port `open` has to
+/// be reached, for anything to be shown.
+async fn inner_ports(host: &'static str, open: u16, ports: &[u16]) -> anyhow::Result<Attack> {
+    if let Err(reason) = connects(host, open).await? {
+        bail!("{host}:{open} is not reached, so that nothing is shown: {reason}");
     }
     let listed: Vec<_> = ports.iter().map(ToString::to_string).collect();
     let mut attack = attack(
@@ -222,7 +227,7 @@ fn unheard(target: &str) -> Get {
     get
 }
 
-fn attack(name: &'static str, tried: &str, expected: &str, seen: &str) -> Attack {
+pub(super) fn attack(name: &'static str, tried: &str, expected: &str, seen: &str) -> Attack {
     let (tried, expected, seen) = (tried.to_owned(), expected.to_owned(), seen.to_owned());
     Attack { name, tried, expected, seen, reason: None, hint: None, problems: Vec::new() }
 }

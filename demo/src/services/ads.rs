@@ -88,7 +88,7 @@ pub(crate) async fn run(args: AdServiceArgs) -> anyhow::Result<()> {
     if args.service.health {
         return health::ask(args.service.listen).await;
     }
-    let store = AdStore::open(&args.service.database_url, args.service.patience()).await?;
+    let store = AdStore::open(&args.service.database).await?;
     // The sidecar is on loopback: a proxy named in the environment has no business between.
     let http = reqwest::Client::builder().no_proxy().timeout(USERS_DEADLINE).build()?;
     let users = Users { http, url: args.users_url.trim_end_matches('/').to_owned() };

@@ -12,7 +12,6 @@ mod user;
 pub(crate) mod users;
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
@@ -22,7 +21,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::store::StoreError;
+use crate::store::{DatabaseArgs, StoreError};
 
 pub(crate) use self::position::Position;
 pub(crate) use self::user::USER_HEADER;
@@ -40,12 +39,8 @@ pub(crate) struct ServiceArgs {
     /// Where to listen; port 0 takes a free one, which the first line of the log names
     #[arg(long, env = "LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// The database, such as <postgres://user:password@host/name> or <sqlite:market.db?mode=rwc>
-    #[arg(long = "database", env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    database_url: String,
-    /// For how long a database that is not up yet is waited for at the start
-    #[arg(long, env = "DATABASE_PATIENCE", default_value = "60s", value_name = "TIME")]
-    database_patience: humantime::Duration,
+    #[command(flatten)]
+    database: DatabaseArgs,
     /// Run nothing, but ask the service that listens there whether it is healthy; the exit code tells
     #[arg(long)]
     health: bool,
@@ -62,12 +57,6 @@ enum ServiceError {
     NotFound(String),
     #[error("the database does not answer")]
     Database(#[from] StoreError),
-}
-
-impl ServiceArgs {
-    fn patience(&self) -> Duration {
-        self.database_patience.into()
-    }
 }
 
 impl IntoResponse for ServiceError {

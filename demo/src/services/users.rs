@@ -34,7 +34,7 @@ pub(crate) async fn run(args: ServiceArgs) -> anyhow::Result<()> {
     if args.health {
         return health::ask(args.listen).await;
     }
-    let store = UserStore::open(&args.database_url, args.patience()).await?;
+    let store = UserStore::open(&args.database).await?;
     serve("userservice", args.listen, routes(store)).await
 }
 

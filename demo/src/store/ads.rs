@@ -1,11 +1,9 @@
 //! The database of `AdService`.
 
-use std::time::Duration;
-
 use sqlx::migrate::Migrator;
 use sqlx::{AnyPool, FromRow};
 
-use super::{OpenError, StoreError, bounded, open, ping};
+use super::{DatabaseArgs, OpenError, StoreError, bounded, open, ping};
 use crate::services::Position;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/ads");
@@ -44,8 +42,8 @@ pub(crate) struct AdStore {
 impl AdStore {
     /// Opens the database at `url`, for instance `sqlite:ads.db?mode=rwc`, and brings its tables up to date. One that is
     /// not up yet is tried again for `patience`.
-    pub(crate) async fn open(url: &str, patience: Duration) -> Result<Self, OpenError> {
-        Ok(Self { pool: open(url, patience, &MIGRATIONS).await? })
+    pub(crate) async fn open(database: &DatabaseArgs) -> Result<Self, OpenError> {
+        Ok(Self { pool: open(database, &MIGRATIONS).await? })
     }
 
     /// The ads whose position is less than `radius_km` from `centre`, nearest first, each with its distance in kilometres.
@@ -127,6 +125,8 @@ impl AdRow {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::postgres::Databases;
     use super::*;
 
@@ -137,7 +137,7 @@ mod tests {
     async fn ads_come_nearest_first_and_none_beyond_the_radius() {
         let databases = Databases::both();
         for url in databases.urls() {
-            let store = AdStore::open(&url, PATIENCE).await.unwrap();
+            let store = AdStore::open(&DatabaseArgs::at(&url, PATIENCE)).await.unwrap();
 
             let near = store.near(ALEXANDERPLATZ, 5.0).await.unwrap();
 
@@ -153,7 +153,7 @@ mod tests {
     async fn a_new_ad_gets_a_number_of_its_own_and_is_found_after_reopening() {
         let databases = Databases::both();
         for url in databases.urls() {
-            let store = AdStore::open(&url, PATIENCE).await.unwrap();
+            let store = AdStore::open(&DatabaseArgs::at(&url, PATIENCE)).await.unwrap();
             let lamp = || NewAd {
                 seller_id: "birol".into(),
                 title: "Lamp'); DROP TABLE ads; --".into(),
@@ -165,7 +165,7 @@ mod tests {
             let (one, other) = (one.unwrap(), other.unwrap());
             assert_ne!(one, other, "{url}");
 
-            let reopened = AdStore::open(&url, PATIENCE).await.unwrap();
+            let reopened = AdStore::open(&DatabaseArgs::at(&url, PATIENCE)).await.unwrap();
 
             let found = reopened.find(one).await.unwrap().unwrap();
             assert_eq!(found.title, "Lamp'); DROP TABLE ads; --", "{url}");
@@ -179,7 +179,7 @@ mod tests {
     async fn an_ad_that_breaks_a_rule_of_the_tables_is_refused_and_leaves_nothing_behind() {
         let databases = Databases::both();
         for url in databases.urls() {
-            let store = AdStore::open(&url, PATIENCE).await.unwrap();
+            let store = AdStore::open(&DatabaseArgs::at(&url, PATIENCE)).await.unwrap();
             let free = NewAd {
                 seller_id: "birol".into(),
                 title: "Nothing".into(),

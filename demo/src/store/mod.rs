@@ -61,12 +61,28 @@ pub(crate) enum OpenError {
     Migration(#[from] MigrateError),
 }
 
-/// Opens the database at `url` and brings its tables up to date. One that is not up yet is tried again for `patience`.
-async fn open(url: &str, patience: Duration, migrations: &Migrator) -> Result<AnyPool, OpenError> {
+/// Where a database is, and how it is dealt with.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DatabaseArgs {
+    /// The database, such as <postgres://user:password@host/name> or <sqlite:market.db?mode=rwc>
+    #[arg(long = "database", env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    url: String,
+    /// For how long a database that is not up yet is waited for at the start
+    #[arg(long = "database-patience", env = "DATABASE_PATIENCE", default_value = "60s", value_name = "TIME")]
+    patience: humantime::Duration,
+    /// For how long a connection is used before another takes its place, between two requests
+    #[arg(long = "database-max-lifetime", env = "DATABASE_MAX_LIFETIME", default_value = "30m", value_name = "TIME")]
+    max_lifetime: humantime::Duration,
+}
+
+/// Opens a database and brings its tables up to date. One that is not up yet is tried again for its `patience`.
+async fn open(database: &DatabaseArgs, migrations: &Migrator) -> Result<AnyPool, OpenError> {
     install_default_drivers();
+    let (url, patience) = (&*database.url, *database.patience);
     let options = AnyPoolOptions::new()
         .max_connections(CONNECTIONS)
         .acquire_timeout(ACQUIRE_DEADLINE)
+        .max_lifetime(*database.max_lifetime)
         .after_connect(|connection, _| Box::pin(bound_statements(connection)));
     let begun = Instant::now();
     let (mut pause, longest) = BACKOFF;
@@ -121,6 +137,14 @@ async fn ping(pool: &AnyPool) -> Result<(), StoreError> {
 }
 
 #[cfg(test)]
+impl DatabaseArgs {
+    pub(super) fn at(url: &str, patience: Duration) -> Self {
+        let max_lifetime = Duration::from_secs(1800).into();
+        Self { url: url.to_owned(), patience: patience.into(), max_lifetime }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use sqlx::Row as _;
 
@@ -130,11 +154,15 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(60);
     static NOTHING: Migrator = Migrator::DEFAULT;
 
+    fn at(url: &str) -> DatabaseArgs {
+        DatabaseArgs::at(url, PATIENCE)
+    }
+
     #[tokio::test]
     async fn a_database_that_comes_up_late_is_waited_for() {
         let mut late = Postgres::prepare();
         let url = late.url();
-        let opening = tokio::spawn(async move { open(&url, PATIENCE, &NOTHING).await });
+        let opening = tokio::spawn(async move { open(&at(&url), &NOTHING).await });
         // The first attempt is made before the server is there, since nobody listens at its socket yet.
         tokio::task::yield_now().await;
         late.start();
@@ -145,7 +173,7 @@ mod tests {
     #[tokio::test]
     async fn a_database_that_never_comes_up_is_given_up_with_the_last_reason() {
         let never = Postgres::prepare();
-        let error = open(&never.url(), Duration::from_millis(250), &NOTHING).await.unwrap_err();
+        let error = open(&DatabaseArgs::at(&never.url(), Duration::from_millis(250)), &NOTHING).await.unwrap_err();
         assert!(error.to_string().starts_with("the database is not reached after 2 attempts in 0 s"), "{error}");
         assert!(std::error::Error::source(&error).unwrap().to_string().contains("No such file"), "{error:?}");
     }
@@ -154,7 +182,7 @@ mod tests {
     async fn a_database_that_will_never_be_usable_is_not_tried_again() {
         let server = Postgres::running();
         for url in [server.url().replace("/market", "/nowhere"), "mysql://localhost/market".to_owned()] {
-            let error = open(&url, PATIENCE, &NOTHING).await.unwrap_err();
+            let error = open(&at(&url), &NOTHING).await.unwrap_err();
             assert_eq!(error.to_string(), "the database cannot be used; look at DATABASE_URL", "{url}");
         }
     }
@@ -162,7 +190,7 @@ mod tests {
     #[tokio::test]
     async fn every_connection_to_postgresql_gives_up_a_statement_that_takes_too_long() {
         let server = Postgres::running();
-        let pool = open(&server.url(), PATIENCE, &NOTHING).await.unwrap();
+        let pool = open(&at(&server.url()), &NOTHING).await.unwrap();
         let row = sqlx::query("SELECT current_setting('statement_timeout')").fetch_one(&pool).await.unwrap();
         assert_eq!(row.get::<String, _>(0), "3s");
         let error = sqlx::query("SELECT pg_sleep(60)").execute(&pool).await.unwrap_err();
@@ -170,9 +198,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_connection_that_is_old_enough_gives_its_place_to_another() {
+        let server = Postgres::running();
+        let database = DatabaseArgs { max_lifetime: Duration::ZERO.into(), ..at(&server.url()) };
+        let pool = open(&database, &NOTHING).await.unwrap();
+        let mut backends = Vec::new();
+        for _ in 0..2 {
+            let row = sqlx::query("SELECT pg_backend_pid()").fetch_one(&pool).await.unwrap();
+            backends.push(row.get::<i32, _>(0));
+        }
+        assert_ne!(backends[0], backends[1]);
+    }
+
+    #[tokio::test]
     async fn the_database_is_found_again_after_its_restart() {
         let mut server = Postgres::running();
-        let pool = open(&server.url(), PATIENCE, &NOTHING).await.unwrap();
+        let pool = open(&at(&server.url()), &NOTHING).await.unwrap();
         server.stop();
         assert!(ping(&pool).await.is_err());
         server.start();

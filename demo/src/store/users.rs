@@ -1,11 +1,9 @@
 //! The database of `UserService`.
 
-use std::time::Duration;
-
 use sqlx::migrate::Migrator;
 use sqlx::{AnyPool, AssertSqlSafe, FromRow};
 
-use super::{OpenError, StoreError, bounded, open, ping};
+use super::{DatabaseArgs, OpenError, StoreError, bounded, open, ping};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/users");
 
@@ -28,8 +26,8 @@ pub(crate) struct UserStore {
 impl UserStore {
     /// Opens the database at `url`, for instance `sqlite:users.db?mode=rwc`, and brings its tables up to date. One that is
     /// not up yet is tried again for `patience`.
-    pub(crate) async fn open(url: &str, patience: Duration) -> Result<Self, OpenError> {
-        Ok(Self { pool: open(url, patience, &MIGRATIONS).await? })
+    pub(crate) async fn open(database: &DatabaseArgs) -> Result<Self, OpenError> {
+        Ok(Self { pool: open(database, &MIGRATIONS).await? })
     }
 
     /// The previews of those of `ids` that exist, in the order of their ids.
@@ -58,6 +56,8 @@ impl UserStore {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::postgres::Databases;
     use super::*;
 
@@ -65,7 +65,8 @@ mod tests {
     async fn previews_are_those_asked_for_and_leave_out_the_unknown() {
         let databases = Databases::both();
         for url in databases.urls() {
-            let store = UserStore::open(&url, Duration::from_secs(10)).await.unwrap();
+            let database = DatabaseArgs::at(&url, Duration::from_secs(10));
+            let store = UserStore::open(&database).await.unwrap();
 
             let previews = store.previews(&["clara".into(), "anneke".into(), "' OR 1=1".into()]).await.unwrap();
 

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod app;
 #[cfg(feature = "authority")]
 pub mod authority;
+pub(crate) mod buckets;
 #[cfg(feature = "authority")]
 pub mod ca;
 pub mod cli;

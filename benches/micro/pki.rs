@@ -49,6 +49,7 @@ impl Pki {
             ttl: DAY,
             intermediate: false,
             algorithm: KeyAlgorithm::P256,
+            passphrase_file: None,
         };
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let made = Authority::init(folder.path(), &options, Timestamp::now());

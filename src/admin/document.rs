@@ -38,7 +38,7 @@ pub struct Document {
     pub readiness: Readiness,
     /// Its own certificate.
     pub identity: Option<CertificateEntry>,
-    /// How an authority certifies it; absent where files are named.
+    /// How an authority certifies it, or a SPIFFE agent gives it an identity; absent where files are named.
     #[serde(default)]
     pub enrolment: Option<EnrolmentEntry>,
     /// Its trust anchors.
@@ -99,12 +99,15 @@ pub struct PublicCertificateEntry {
     pub certificate: CertificateEntry,
 }
 
-/// How an authority certifies the process.
+/// How an authority certifies the process, or a SPIFFE agent gives it an identity.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EnrolmentEntry {
+    /// `authority` or `workload_api`.
+    #[serde(default)]
+    pub giver: String,
     /// Its address.
     pub authority: String,
-    /// The name that it knows us by.
+    /// The name that it knows us by; of an agent the SPIFFE ID.
     pub name: String,
     /// `certified`, `failing` (the last attempt to renew brought nothing) or `missing` (there is no certificate that is good).
     pub state: String,
@@ -183,7 +186,7 @@ pub struct CrlEntry {
 pub struct SourceEntry {
     /// The file, folder or address.
     pub source: String,
-    /// `file`, `directory`, `url` or `distribution_point`.
+    /// `file`, `directory`, `url`, `distribution_point` or `workload_api`.
     pub kind: String,
     /// When it was last asked.
     pub last_attempt: Option<String>,
@@ -446,6 +449,7 @@ impl From<&EnrolmentStatus> for EnrolmentEntry {
             (None, false) => "certified",
         };
         Self {
+            giver: status.giver.label().to_owned(),
             authority: status.authority.clone(),
             name: status.name.clone(),
             state: state.to_owned(),

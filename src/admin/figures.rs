@@ -14,6 +14,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Unit;
 
+use crate::enrolment::Giver;
 use crate::proxy::Direction;
 use crate::proxy::connections::Connections;
 use crate::revocation::{CrlStatus, Freshness};
@@ -104,22 +105,25 @@ impl Figures {
     fn encode_enrolment(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let running = self.running.load();
         let Some(enrolment) = &running.enrolment else { return Ok(()) };
-        let help = "Attempts to have the authority certify us, by outcome";
+        let help = "Attempts to have the authority certify us, or what a SPIFFE agent gave, by outcome";
         let mut family =
             encoder.encode_descriptor("mantlet_identity_renewals", help, None, ConstCounter::<u64>::TYPE)?;
         for (outcome, count) in [("success", enrolment.successes), ("failure", enrolment.failures)] {
             ConstCounter::new(count).encode(family.encode_family(&[("outcome", outcome)])?)?;
         }
         let one_if = |is_so: bool| if is_so { 1.0 } else { 0.0 };
-        let help = "1 where the last attempt to have the authority certify us failed";
+        let help = "1 where the last attempt to have the authority certify us, or to be given an identity, failed";
         encode_gauge(encoder, "mantlet_identity_renewal_failing", help, None, one_if(enrolment.is_failing()))?;
         if let Some(renewal) = enrolment.renewal {
             let help = "When our certificate is renewed";
             let name = "mantlet_identity_renewal_timestamp";
             encode_gauge(encoder, name, help, Some(&Unit::Seconds), unix_seconds(renewal))?;
         }
-        let help = "1 where the authority tells of changes at once";
-        encode_gauge(encoder, "mantlet_authority_push_connected", help, None, one_if(enrolment.push.connected))?;
+        let (name, help) = match enrolment.giver {
+            Giver::Authority => ("mantlet_authority_push_connected", "1 where the authority tells of changes at once"),
+            Giver::WorkloadApi => ("mantlet_workload_api_connected", "1 where the stream of the SPIFFE agent is open"),
+        };
+        encode_gauge(encoder, name, help, None, one_if(enrolment.push.connected))?;
         let Some(skew) = enrolment.clock_skew else { return Ok(()) };
         let help = "The authority's clock less ours";
         #[expect(clippy::cast_precision_loss, reason = "exact for any distance of clocks that matters")]

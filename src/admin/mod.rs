@@ -67,7 +67,7 @@ pub struct Running {
     pub config_file: PathBuf,
     /// Our own certificate.
     pub own: Option<CertificateInfo>,
-    /// How an authority certifies us; absent where files are named.
+    /// How an authority certifies us, or an agent gives us an identity; absent where files are named.
     pub enrolment: Option<EnrolmentStatus>,
     /// The trust anchors.
     pub anchors: Vec<CertificateInfo>,

@@ -1,24 +1,22 @@
-//! Serving by what an authority certifies: waiting for the first certificate, and taking up each later one.
+//! Serving by what an authority certifies, or an agent gives: waiting for the first certificate, and taking up each later one.
 
 use std::time::SystemTime;
 
 use tracing::info;
 
-use crate::config::Config;
+use crate::config::{Config, Identity};
 use crate::enrolment::{Event, Prepared};
 use crate::net::Listener;
 
 use super::files::WatchedFiles;
 use super::{App, AppError, load, warn_of};
 
-/// How the taking up of what the authority gave is called in the log.
-const CAUSE: &str = "the authority gave something new";
-
 impl App {
-    /// Looks at what the authority brought.
+    /// Looks at what the authority or the agent brought. A process that ends takes up what changes the connections that are left, and
+    /// nothing that would begin to serve.
     pub(super) fn take_enrolment_event(&mut self, event: Event, files: &mut WatchedFiles) {
         let absorbed = self.enrolment.absorb(event, SystemTime::now());
-        if absorbed.has_new_material {
+        if absorbed.has_new_material && !(self.is_draining && self.waits_for_certificate) {
             self.take_up_new_material(files);
         }
         if absorbed.asks_for_crls {
@@ -29,15 +27,19 @@ impl App {
         }
     }
 
-    /// Serves with what the authority gave. The configuration is the one that runs: a file that is being edited keeps nobody from
-    /// being certified.
+    /// Serves with what was given. The configuration is the one that runs: a file that is being edited keeps nobody from being
+    /// certified.
     fn take_up_new_material(&mut self, files: &mut WatchedFiles) {
+        let cause = match self.config.identity {
+            Identity::WorkloadApi(_) => "the SPIFFE agent gave something new",
+            Identity::Authority(_) | Identity::Files(_) => "the authority gave something new",
+        };
         if self.waits_for_certificate && !self.listeners.is_empty() {
             // The file has changed since, and waited for this.
-            return self.reload(files, CAUSE);
+            return self.reload(files, cause);
         }
         let config = self.config.clone();
-        let loaded = load(&config, &self.revocation, &self.lists, &self.tokens);
+        let loaded = load(&config, self.enrolment.given(), &self.revocation, &self.lists, &self.tokens);
         let outcome = loaded.and_then(|mut loaded| {
             let findings = std::mem::take(&mut loaded.findings);
             self.take_up(config, loaded)?;
@@ -45,7 +47,7 @@ impl App {
             Ok(())
         });
         self.waits_for_certificate &= outcome.is_err();
-        self.settle_reload(outcome, files, CAUSE);
+        self.settle_reload(outcome, files, cause);
     }
 
     /// Follows a configuration that needs a certificate which is not there yet. What runs goes on meanwhile.
@@ -57,10 +59,10 @@ impl App {
             return self.wait_for_certificate(config);
         }
         self.show();
-        let enrolment = config.identity.enrolment();
-        let authority = enrolment.map(|enrolment| enrolment.authority.value.to_string()).unwrap_or_default();
-        let name = enrolment.map(|enrolment| enrolment.name.value.clone()).unwrap_or_default();
-        Err(AppError::NotEnrolled { authority, name, reason })
+        let status = self.enrolment.status(SystemTime::now());
+        let (giver, name) = status.map(|status| (status.authority, status.name)).unwrap_or_default();
+        let name = if name.is_empty() { "us".to_owned() } else { name };
+        Err(AppError::NotEnrolled { giver, name, reason })
     }
 
     /// Serves nobody but the admin listener until there is a certificate.
@@ -72,7 +74,7 @@ impl App {
         self.install_admin(&config, admin);
         self.config = config;
         self.show();
-        info!("there is no certificate yet; the listeners are bound once the authority has certified us");
+        info!("there is no certificate yet; the listeners are bound once there is one");
         Ok(())
     }
 }

@@ -126,9 +126,9 @@ fn files_of(config: &Config) -> Vec<PathBuf> {
     });
     // What the authority gave is written here, and by nobody else.
     let own: Vec<PathBuf> = match &config.identity {
-        Identity::Files(_) => {
+        Identity::Files(_) | Identity::WorkloadApi(_) => {
             let (certificate, key) = config.identity.files();
-            [certificate].into_iter().chain(key).collect()
+            certificate.into_iter().chain(key).collect()
         }
         Identity::Authority(enrolment) => vec![enrolment.bootstrap.path().value.clone()],
     };

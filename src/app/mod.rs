@@ -35,8 +35,8 @@ use crate::proxy::refusals::Refusals;
 use crate::revocation::{Engine, OwnAlarm, Prepared, read_files};
 use crate::token;
 use crate::x509::{
-    self, CertificateInfo, MaterialProblem, MaterialSources, PublicCertificate, PublicSources, RevocationLists,
-    TrustMaterial, UnusableMaterial,
+    self, CertificateInfo, GivenMaterial, MaterialProblem, MaterialSources, PublicCertificate, PublicSources,
+    RevocationLists, TrustMaterial, UnusableMaterial,
 };
 
 use files::WatchedFiles;
@@ -63,11 +63,11 @@ pub enum AppError {
     /// What runs was made from a file, and there is something else in its place now.
     #[error("{}: is no regular file any more, expected one; put the file back", .0.display())]
     Irregular(PathBuf),
-    /// The authority has not certified us for what the configuration says now.
-    #[error("{authority} has not certified {name} yet: {reason}")]
+    /// Neither authority nor agent has certified us for what the configuration says now.
+    #[error("{giver} has not certified {name} yet: {reason}")]
     NotEnrolled {
-        /// Its address.
-        authority: String,
+        /// The address of the authority or of the agent.
+        giver: String,
         /// The name that it knows us by.
         name: String,
         /// What is missing.
@@ -90,7 +90,7 @@ pub struct App {
     trust: Arc<ArcSwap<TrustMaterial>>,
     revocation: Engine,
     enrolment: enrolment::Engine,
-    /// What the configuration asks for waits until the authority has certified us.
+    /// What the configuration asks for waits until we have a certificate.
     waits_for_certificate: bool,
     /// The CRLs in use, which the engine replaces and every handshake looks into.
     lists: Arc<RevocationLists>,
@@ -124,8 +124,8 @@ struct Signals {
 }
 
 impl App {
-    /// Reads every file, binds every address and starts to serve. Nothing is served if anything fails. Where an authority has to
-    /// certify us first, the listeners are bound once it has; until then the admin listener alone answers, and says what is missing.
+    /// Reads every file, binds every address and starts to serve. Nothing is served if anything fails. Where an authority or an agent
+    /// has to certify us first, the listeners are bound once it has; until then the admin listener alone answers, and says what is missing.
     ///
     /// # Errors
     /// Every problem of the first stage that has any.
@@ -138,7 +138,7 @@ impl App {
         warn_of(&enrolling.findings);
         let mut loaded = None;
         if enrolling.is_enrolled() {
-            let loaded = loaded.insert(load(&config, &engine, &lists, &tokens)?);
+            let loaded = loaded.insert(load(&config, enrolling.given(), &engine, &lists, &tokens)?);
             warn_of(&std::mem::take(&mut loaded.findings));
         }
         enrolment.install(enrolling, SystemTime::now());
@@ -189,7 +189,7 @@ impl App {
 
     /// Serves until a signal ends it.
     async fn run(mut self, mut files: WatchedFiles, mut signals: Signals) {
-        self.manager.tell(&Notice::Ready);
+        self.tell_start();
         let mut swept = tokio::time::Instant::now();
         loop {
             tokio::select! {
@@ -202,10 +202,15 @@ impl App {
                 event = self.enrolment.event() => self.take_enrolment_event(event, &mut files),
                 () = files.changed() => self.reload(&mut files, "a file changed"),
                 _ = signals.hangup.recv() => {
-                    self.manager.tell(&Notice::Reloading);
+                    let is_told = self.manager.is_started();
+                    if is_told {
+                        self.manager.tell(&Notice::Reloading);
+                    }
                     self.reload(&mut files, "SIGHUP");
-                    let failure = self.state.reload.record().last_error;
-                    self.manager.tell(&Notice::Reloaded(failure.map_or(Ok(()), |failure| Err(failure.message))));
+                    if is_told {
+                        let failure = self.state.reload.record().last_error;
+                        self.manager.tell(&Notice::Reloaded(failure.map_or(Ok(()), |failure| Err(failure.message))));
+                    }
                     self.revocation.ask_now(SystemTime::now());
                     self.tokens.ask_now(SystemTime::now());
                     self.enrolment.ask_now(SystemTime::now());
@@ -214,7 +219,7 @@ impl App {
                 _ = signals.interrupt.recv() => break,
             }
         }
-        self.shut_down(&mut signals).await;
+        self.shut_down(&mut signals, &mut files).await;
     }
 
     fn sweep(&mut self) {
@@ -225,8 +230,14 @@ impl App {
         if self.enrolment.tick(SystemTime::now()) {
             self.show();
         }
+        self.tell_start();
         self.manager.keep_alive();
         process::let_memory_go();
+    }
+
+    /// The start is over once there is a certificate, and with it something is served.
+    fn tell_start(&mut self) {
+        self.manager.tell_start(!self.waits_for_certificate || !self.listeners.is_empty());
     }
 
     /// Looks at what an issuer of tokens answered, or is to be asked.
@@ -302,14 +313,21 @@ struct Loaded {
     findings: Vec<MaterialProblem>,
 }
 
-/// Reads the certificates and the CRLs that a configuration names, and makes its issuers of tokens ready.
+/// Reads the certificates and the CRLs that a configuration names, beside what was given to us, and makes its issuers of tokens
+/// ready.
 fn load(
     config: &Config,
+    given: Option<&Arc<GivenMaterial>>,
     engine: &Engine,
     lists: &Arc<RevocationLists>,
     tokens: &token::Engine,
 ) -> Result<Loaded, AppError> {
-    let (material, mut findings) = TrustMaterial::load(&MaterialSources::from(config), lists).map_err(|unusable| {
+    let (sources, now) = (MaterialSources::from(config), SystemTime::now());
+    let loaded = match given {
+        Some(given) => TrustMaterial::load_given(&sources, given, lists, now),
+        None => TrustMaterial::load_at(&sources, lists, now),
+    };
+    let (material, mut findings) = loaded.map_err(|unusable| {
         let UnusableMaterial { mut problems, crl_issuers } = unusable;
         // What is wrong with the CRLs is told in the same run.
         let files =
@@ -317,7 +335,6 @@ fn load(
         problems.extend(files);
         AppError::Material(problems)
     })?;
-    let now = SystemTime::now();
     let issuers = tokens.prepare(&config.issuers, &material, now);
     let (mut revocation, mut issuers) = match (engine.prepare(config.revocation.as_ref(), &material, now), issuers) {
         (Ok(revocation), Ok(issuers)) => (revocation, issuers),

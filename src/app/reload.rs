@@ -64,11 +64,12 @@ impl App {
         if !enrolling.is_enrolled() {
             return self.enrol_first(config, enrolling);
         }
-        let mut loaded = load(&config, &self.revocation, &self.lists, &self.tokens)?;
+        let mut loaded = load(&config, enrolling.given(), &self.revocation, &self.lists, &self.tokens)?;
         let findings = std::mem::take(&mut loaded.findings);
         self.take_up(config, loaded)?;
         self.enrolment.install(enrolling, SystemTime::now());
         self.waits_for_certificate = false;
+        self.show();
         warn_of(&findings);
         Ok(())
     }

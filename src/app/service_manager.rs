@@ -15,10 +15,18 @@ use tracing::warn;
 /// What the end takes beyond the drain.
 const DRAIN_MARGIN: Duration = Duration::from_secs(5);
 
+/// How much longer the start takes for as long as there is no certificate, and how often that is said.
+const START_MARGIN: Duration = Duration::from_secs(30);
+const SAY_AGAIN: Duration = Duration::from_secs(10);
+
 /// The socket on which the service manager listens, and what it expects of us.
 pub(super) struct ServiceManager {
     socket: Option<UnixDatagram>,
     watchdog: Option<Watchdog>,
+    /// The start is over, and that was told.
+    is_started: bool,
+    /// When it was last told that the start goes on.
+    said_waiting: Option<Instant>,
     has_failed: bool,
 }
 
@@ -32,6 +40,8 @@ struct Watchdog {
 pub(super) enum Notice {
     /// Everything named in the configuration is served.
     Ready,
+    /// There is no certificate yet, so that nothing is served, and the start takes that much longer.
+    Waiting(Duration),
     /// The files are read again. [`Notice::Reloaded`] has to follow.
     Reloading,
     /// The reload is over: taken up, or not, for a reason.
@@ -52,7 +62,27 @@ impl ServiceManager {
                 .ok()
         });
         let watchdog = Watchdog::wanted(|name| env::var(name).ok());
-        Self { watchdog: watchdog.filter(|_| socket.is_some()), socket, has_failed: false }
+        let watchdog = watchdog.filter(|_| socket.is_some());
+        Self { watchdog, socket, is_started: false, said_waiting: None, has_failed: false }
+    }
+
+    /// Tells that the start is over, once it is; until then, now and then, that it goes on. To be called again and again.
+    pub(super) fn tell_start(&mut self, is_served: bool) {
+        if self.is_started {
+            return;
+        }
+        if is_served {
+            self.is_started = true;
+            self.tell(&Notice::Ready);
+        } else if self.said_waiting.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
+            self.said_waiting = Some(Instant::now());
+            self.tell(&Notice::Waiting(START_MARGIN));
+        }
+    }
+
+    /// Whether the start is over: a reload is told after that alone.
+    pub(super) fn is_started(&self) -> bool {
+        self.is_started
     }
 
     /// Tells what there is to tell. A service manager that does not listen holds nothing up.
@@ -115,6 +145,9 @@ impl Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ready => f.write_str("READY=1\nSTATUS=serving"),
+            Self::Waiting(longer) => {
+                write!(f, "STATUS=waiting for the first certificate\nEXTEND_TIMEOUT_USEC={}", longer.as_micros())
+            }
             Self::Reloading => {
                 let now = clock_gettime(ClockId::Monotonic);
                 write!(f, "RELOADING=1\nMONOTONIC_USEC={}", now.tv_sec * 1_000_000 + now.tv_nsec / 1000)

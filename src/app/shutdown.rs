@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use crate::proxy::Direction;
 use crate::proxy::connections::{EndReason, Live, Phase};
 
+use super::files::WatchedFiles;
 use super::service_manager::Notice;
 use super::{App, Signals};
 
@@ -16,7 +17,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 impl App {
     /// Drains and returns. A second signal ends it at once.
-    pub(super) async fn shut_down(&mut self, signals: &mut Signals) {
+    pub(super) async fn shut_down(&mut self, signals: &mut Signals, files: &mut WatchedFiles) {
         info!(connections = self.connections.count(), "shutting down");
         self.manager.tell(&Notice::Stopping(self.config.timeouts.drain));
         self.is_draining = true;
@@ -24,8 +25,8 @@ impl App {
         let ended = {
             let drain = async {
                 let deadline = Instant::now() + self.config.timeouts.drain;
-                self.drain(Direction::Inbound, deadline).await;
-                self.drain(Direction::Outbound, deadline).await;
+                self.drain(Direction::Inbound, deadline, files).await;
+                self.drain(Direction::Outbound, deadline, files).await;
             };
             tokio::select! {
                 () = drain => true,
@@ -45,7 +46,7 @@ impl App {
 
     /// Drains one direction until none of its connections is left, or the deadline has passed. The public counts as inbound. Outbound accepts until the end: a
     /// service that is finishing may open another connection.
-    async fn drain(&mut self, direction: Direction, deadline: Instant) {
+    async fn drain(&mut self, direction: Direction, deadline: Instant, files: &mut WatchedFiles) {
         if direction == Direction::Inbound {
             self.listeners.stop_accepting(Direction::Edge);
             self.listeners.stop_accepting(Direction::Inbound);
@@ -62,6 +63,9 @@ impl App {
             // Whoever is revoked now is not waited for.
             while let Some(event) = self.revocation.try_event() {
                 self.take_revocation_event(event);
+            }
+            while let Some(event) = self.enrolment.try_event() {
+                self.take_enrolment_event(event, files);
             }
             self.sweep();
             let left = self.connections.list().into_iter().filter(|live| accepted(live)).count()

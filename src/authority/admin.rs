@@ -15,6 +15,7 @@ use crate::ca::{StoreFigures, Timestamp};
 use crate::net::Listener;
 
 use super::answer::chain;
+use super::keeper::REVOKED;
 use super::{Server, now};
 
 const PATHS: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/status"];
@@ -90,11 +91,16 @@ async fn not_ready(server: &Server) -> Vec<String> {
             }
         }
     }
+    if server.acceptor.load().is_none() {
+        reasons.push(format!("no service can enrol: {REVOKED}"));
+    }
     let now = now();
-    for crl in &server.published.borrow().crls {
-        let (issuer, due) = (crl.record.issuer, crl.record.next_update);
+    let published = server.published.borrow().clone();
+    reasons.extend(published.unlisted.iter().map(ToString::to_string));
+    for crl in &published.crls {
+        let (issuer, due, kind) = (crl.record.issuer, crl.record.next_update, kind_of(&crl.record));
         if due <= now {
-            reasons.push(format!("the {issuer}'s CRL expired at {due}; \"mantlet ca crl\" signs another"));
+            reasons.push(format!("the {issuer}'s {kind} CRL expired at {due}; \"mantlet ca crl\" signs another"));
         }
     }
     reasons
@@ -108,6 +114,7 @@ async fn metrics(server: &Server, shown: &Shown) -> AdminAnswer {
         figures: figures.ok(),
         crls: server.published.borrow().crls.iter().map(|crl| crl.record).collect(),
         entries: server.published.borrow().crls.iter().map(|crl| crl.entries).collect(),
+        unlisted: server.published.borrow().unlisted.len(),
         now: now(),
     }));
     let counted = prometheus_client::encoding::text::encode_registry(&mut text, &shown.registry)
@@ -126,6 +133,7 @@ struct Gauges {
     figures: Option<StoreFigures>,
     crls: Vec<crate::ca::CrlRecord>,
     entries: Vec<usize>,
+    unlisted: usize,
     now: Timestamp,
 }
 
@@ -154,7 +162,9 @@ impl prometheus_client::collector::Collector for Gauges {
             let values = states.map(|(state, count)| (vec![("state", state.to_owned())], count));
             gauge("mantlet_authority_registrations", "Names that are registered", None, values.into())?;
         }
-        let labels = |record: &crate::ca::CrlRecord| vec![("issuer", record.issuer.to_string())];
+        let labels = |record: &crate::ca::CrlRecord| {
+            vec![("issuer", record.issuer.to_string()), ("kind", kind_of(record).to_owned())]
+        };
         let each = |value: &dyn Fn(&crate::ca::CrlRecord) -> i64| {
             self.crls.iter().map(|record| (labels(record), value(record))).collect::<Vec<_>>()
         };
@@ -167,8 +177,15 @@ impl prometheus_client::collector::Collector for Gauges {
         gauge("mantlet_authority_crl_next_update_timestamp", "When the last CRL ends", seconds, due)?;
         let entries = self.crls.iter().zip(&self.entries);
         let entries = entries.map(|(record, count)| (labels(record), i64::try_from(*count).unwrap_or(i64::MAX)));
-        gauge("mantlet_authority_crl_entries", "Certificates that the last CRL lists", None, entries.collect())
+        gauge("mantlet_authority_crl_entries", "Certificates that the last CRL lists", None, entries.collect())?;
+        let unlisted = i64::try_from(self.unlisted).unwrap_or(i64::MAX);
+        let help = "Revocations that are on no CRL, for the key that signs it is kept elsewhere";
+        gauge("mantlet_authority_unlisted_revocations", help, None, vec![(vec![], unlisted)])
     }
+}
+
+fn kind_of(record: &crate::ca::CrlRecord) -> &'static str {
+    if record.base_number.is_some() { "delta" } else { "complete" }
 }
 
 fn unix(time: Timestamp) -> i64 {
@@ -184,6 +201,7 @@ async fn status(server: &Server, shown: &Shown) -> Value {
         json!({
             "issuer": crl.record.issuer.to_string(),
             "number": crl.record.number,
+            "base_number": crl.record.base_number,
             "entries": crl.entries,
             "this_update": crl.record.this_update.to_string(),
             "next_update": crl.record.next_update.to_string(),

@@ -3,7 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-const SEQUENCE: u8 = 0x30;
+use crate::x509::der_writer::{SEQUENCE, element};
+
 const SET: u8 = 0x31;
 /// `[0]`, constructed.
 const CONTEXT_0: u8 = 0xa0;
@@ -43,35 +44,4 @@ pub(super) fn request_attributes() -> Vec<u8> {
 pub(super) fn in_lines(der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     text.as_bytes().chunks(64).flat_map(|line| line.iter().copied().chain([b'\n'])).map(char::from).collect()
-}
-
-fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let length: usize = parts.iter().map(|part| part.len()).sum();
-    let octets = length.to_be_bytes();
-    let significant = &octets[octets.iter().position(|octet| *octet != 0).unwrap_or(octets.len() - 1)..];
-    let mut der = vec![tag];
-    if length >= 0x80 {
-        der.push(0x80 | u8::try_from(significant.len()).expect("at most eight"));
-    }
-    der.extend_from_slice(significant);
-    der.extend(parts.iter().copied().flatten());
-    der
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lengths_are_as_short_as_der_wants_them() {
-        for (length, header) in [
-            (0, vec![0x30, 0]),
-            (0x7f, vec![0x30, 0x7f]),
-            (0x80, vec![0x30, 0x81, 0x80]),
-            (300, vec![0x30, 0x82, 1, 44]),
-        ] {
-            assert!(element(SEQUENCE, &[&vec![0; length]]).starts_with(&header), "{length}");
-            assert_eq!(element(SEQUENCE, &[&vec![0; length]]).len(), header.len() + length);
-        }
-    }
 }

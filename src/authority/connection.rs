@@ -1,7 +1,6 @@
 //! The life of a connection to one of the listeners, bounded in every direction.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use rustls_pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::{debug, warn};
 
+use crate::buckets::AddressKey;
 use crate::net::{Arrival, PeerAddress};
 
 use super::answer::{Answer, Refusal, method_not_allowed, not_found};
@@ -40,19 +40,22 @@ pub(super) struct Caller {
 }
 
 impl Caller {
-    /// The address that rates are kept by; callers of a Unix socket share one.
-    pub(super) fn ip(&self) -> IpAddr {
-        match &self.address {
-            PeerAddress::Tcp(address) => address.ip(),
-            _ => IpAddr::from([127, 0, 0, 1]),
-        }
+    /// What its rates are kept by; callers of a Unix socket share one.
+    pub(super) fn key(&self) -> AddressKey {
+        AddressKey::of(match &self.address {
+            PeerAddress::Tcp(address) => Some(address.ip()),
+            _ => None,
+        })
     }
 }
 
 /// Serves one connection of the EST listener.
 pub(super) async fn serve_est(arrival: Arrival, server: Arc<Server>) {
     let Arrival { stream, address, place: _place, .. } = arrival;
-    let acceptor = server.acceptor.load_full();
+    let Some(acceptor) = server.acceptor.load_full() else {
+        server.metrics.failed_handshakes.inc();
+        return debug!(peer.address = %address, "closed, for there is no certificate to present");
+    };
     let (stream, certificate) = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(accepted)) => accepted,
         Ok(Err(error)) => {
@@ -165,7 +168,7 @@ async fn note(server: &Server, caller: &Caller, refusal: &Refusal, name: &str) {
     }
     debug!(peer.address = %caller.address, name, reason = refusal.reason, cause, message = refusal.message, "refused");
     let concerns_somebody = !name.is_empty() && refusal.retry_after.is_none();
-    if concerns_somebody && server.rates.refusals.take(&()).is_ok() {
+    if concerns_somebody && server.rates.records_refusal() {
         tracing::info!(peer.address = %caller.address, name, reason = refusal.reason, cause, "refused");
         let (detail, actor) = (cause.unwrap_or(refusal.reason), caller.address.to_string());
         if let Err(error) = server.authority.note("refused", name, detail, &actor, now()).await {

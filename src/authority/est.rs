@@ -18,6 +18,7 @@ use crate::x509::MAX_SIGNING_REQUEST_BYTES;
 use super::answer::{Answer, Refusal, respond};
 use super::connection::Caller;
 use super::metrics::By;
+use super::rates::Proof;
 use super::{Server, cms, now};
 
 const CERTIFICATES: &str = "application/pkcs7-mime; smime-type=certs-only";
@@ -72,7 +73,7 @@ pub(super) async fn enrol(
     request: Request<Incoming>,
 ) -> Result<Answer, (Refusal, String)> {
     let unknown = |refusal| (refusal, String::new());
-    server.rates.addresses.take(&caller.ip()).map_err(|wait| unknown(Refusal::rate_limited(wait)))?;
+    server.rates.enrolment_of_address(caller.key()).map_err(|wait| unknown(Refusal::rate_limited(wait)))?;
     let (parts, body) = request.into_parts();
     let claim = claim(server, caller, operation, &parts.headers).await.map_err(unknown)?;
     let name = claim.name().to_owned();
@@ -90,9 +91,9 @@ async fn issue(
     let credential = claim.credential(operation)?;
     // A secret has so many bits that guessing needs no bound; the bound keeps the cost of trying away from others. Whoever only
     // says a name takes nothing from another address, nor from who proves it by a certificate.
-    let proof = if matches!(credential, EnrolmentCredential::Secret { .. }) { "secret" } else { "certificate" };
-    let key = format!("{} {proof} {}", claim.name(), caller.ip());
-    server.rates.names.take(&key).map_err(Refusal::rate_limited)?;
+    let is_secret = matches!(credential, EnrolmentCredential::Secret { .. });
+    let proof = if is_secret { Proof::Secret } else { Proof::Certificate };
+    server.rates.enrolment_of_name(claim.name(), proof, caller.key()).map_err(Refusal::rate_limited)?;
     check_media_type(headers)?;
     let request = SigningRequest::from_der(&read(body).await?)?;
     let actor = format!("{} from {}", claim.name(), caller.address);

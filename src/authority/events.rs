@@ -29,12 +29,18 @@ struct Question<'a> {
 /// Answers once the state is another than the caller knows, or the time is over.
 pub(super) async fn answer(server: &Server, caller: &Caller, request: &Request<impl Sized>) -> Result<Answer, Refusal> {
     let question = Question::of(request.uri().query().unwrap_or_default())?;
+    let Some(der) = &caller.certificate else {
+        let message = "word of changes is for holders of certificates; present yours in the TLS handshake";
+        return Err(Refusal::new(StatusCode::UNAUTHORIZED, "unauthenticated", message));
+    };
+    server.rates.events_of_address(caller.key()).map_err(Refusal::rate_limited)?;
+    server.rates.events_of_certificate(der, caller.key()).map_err(Refusal::rate_limited)?;
     let deadline = Instant::now() + question.wait;
     let mut published = server.published.clone();
     let _waiting = Waiting::new(server);
     loop {
         let current = published.borrow_and_update().clone();
-        let document = document(server, caller, &current).await?;
+        let document = document(server, der, &current).await?;
         let known = question.since.is_some() && document["tag"].as_str() == question.since;
         let expired = Instant::now() >= deadline || server.stop.is_cancelled();
         if !known || expired {
@@ -49,8 +55,8 @@ pub(super) async fn answer(server: &Server, caller: &Caller, request: &Request<i
     }
 }
 
-async fn document(server: &Server, caller: &Caller, published: &Published) -> Result<serde_json::Value, Refusal> {
-    let record = judge(server, caller).await?;
+async fn document(server: &Server, der: &[u8], published: &Published) -> Result<serde_json::Value, Refusal> {
+    let record = judge(server, der).await?;
     let certificate = &record.certificate;
     let (state, version) = match certificate.name.parse::<ServiceName>() {
         Ok(name) => match server.authority.registered(&name).await {
@@ -79,11 +85,7 @@ async fn document(server: &Server, caller: &Caller, published: &Published) -> Re
 }
 
 /// A certificate of a service, valid in its time. A revoked one may learn that it is.
-async fn judge(server: &Server, caller: &Caller) -> Result<CertificateRecord, Refusal> {
-    let Some(der) = &caller.certificate else {
-        let message = "word of changes is for holders of certificates; present yours in the TLS handshake";
-        return Err(Refusal::new(StatusCode::UNAUTHORIZED, "unauthenticated", message));
-    };
+async fn judge(server: &Server, der: &[u8]) -> Result<CertificateRecord, Refusal> {
     let judged = server.authority.judge(der, now()).await.map_err(|error| Refusal::unavailable(&error))?;
     match judged {
         Ok(record) if record.certificate.kind == CertificateKind::EndEntity => Ok(record),

@@ -1,10 +1,10 @@
 //! CRLs and anchors, over plain HTTP and over TLS: signed things that anyone may have. Conditional requests save the transfer (RFC
-//! 9110 section 13).
+//! 9110 section 13), by entity tag alone: a date has whole seconds, and in one of them several CRLs may be signed.
 
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, ETAG, EXPIRES, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
+use http::header::{CACHE_CONTROL, ETAG, EXPIRES, HeaderMap, IF_NONE_MATCH};
 use http::{HeaderValue, Method, Request, StatusCode};
 
 use super::answer::{Answer, method_not_allowed, not_found, respond};
@@ -46,7 +46,6 @@ pub(super) fn give(file: &File, asked: &HeaderMap) -> Answer {
     let max_age = ends_in.map_or(MAX_AGE_SECONDS, |seconds| seconds.min(MAX_AGE_SECONDS));
     insert(headers, CACHE_CONTROL, &format!("public, max-age={max_age}"));
     insert(headers, ETAG, &file.etag);
-    insert(headers, LAST_MODIFIED, &httpdate::fmt_http_date(file.modified));
     insert(headers, EXPIRES, &httpdate::fmt_http_date(now + std::time::Duration::from_secs(max_age)));
     answer
 }
@@ -55,17 +54,12 @@ fn insert(headers: &mut HeaderMap, name: http::HeaderName, value: &str) {
     headers.insert(name, HeaderValue::from_str(value).expect("printable ASCII"));
 }
 
-/// `If-None-Match` decides where it is there, and `If-Modified-Since` where it is not (RFC 9110 section 13.2.2).
+/// Whether the caller names what it would be given. A date that it names says nothing, since no file has one (RFC 9110 section
+/// 13.1.3).
 fn is_held(file: &File, asked: &HeaderMap) -> bool {
-    let mut tags = asked.get_all(IF_NONE_MATCH).iter().peekable();
-    if tags.peek().is_some() {
-        return tags.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|tag| {
-            let tag = tag.trim();
-            tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == file.etag
-        });
-    }
-    let since = asked.get(IF_MODIFIED_SINCE).and_then(|value| value.to_str().ok());
-    let since = since.and_then(|value| httpdate::parse_http_date(value).ok());
-    // A date has whole seconds.
-    since.is_some_and(|since| file.modified <= since + std::time::Duration::from_millis(999))
+    let tags = asked.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    tags.flat_map(|value| value.split(',')).any(|tag| {
+        let tag = tag.trim();
+        tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == file.etag
+    })
 }

@@ -8,7 +8,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use crate::ca::{Authority, CaError, Credential, CrlOptions, DnsName, IssuerId, StoreState, Timestamp};
+use crate::ca::{
+    Authority, CaError, Credential, CrlOptions, DnsName, IssuerId, StoreState, Timestamp, UnlistedRevocation,
+};
 use crate::config::AuthorityConfig;
 use crate::net::{Address, Host};
 use crate::tls::UnjudgedAcceptor;
@@ -24,6 +26,9 @@ const TICK: Duration = Duration::from_secs(5);
 /// How long the server's own certificate is valid; it is renewed at half of it.
 const SERVER_TTL: Duration = Duration::from_secs(7 * 86_400);
 const ACTOR: &str = "server";
+/// Why there is no certificate of the server's own, and what to do.
+pub(super) const REVOKED: &str =
+    "the certificate that issues is revoked; rotate the authority with \"mantlet ca rotate\"";
 
 /// The task.
 pub(super) struct Keeper {
@@ -31,7 +36,8 @@ pub(super) struct Keeper {
     options: CrlOptions,
     /// What the store said when it was last looked through.
     seen: Watched,
-    own: Own,
+    /// Absent where the key that issues may not.
+    own: Option<Own>,
     /// What was said last to be wrong, so that it is said once.
     fault: Option<String>,
 }
@@ -57,12 +63,16 @@ impl Keeper {
     pub(super) async fn start(
         config: &AuthorityConfig,
         authority: &Authority,
-    ) -> Result<(Self, watch::Receiver<Arc<Published>>, UnjudgedAcceptor), ServeError> {
+    ) -> Result<(Self, watch::Receiver<Arc<Published>>, Option<UnjudgedAcceptor>), ServeError> {
         let settings = &config.authority;
         let options = CrlOptions { next_update: settings.next_update, root_next_update: settings.root_next_update };
-        authority.sign_due_crls(&options, ACTOR, now()).await?;
-        let published = Arc::new(publish(authority).await?);
-        let (own, acceptor) = own(config, authority).await?;
+        let due = authority.sign_due_crls(&options, ACTOR, now()).await?;
+        tell_unlisted(&due.unlisted);
+        let published = Arc::new(publish(authority, due.unlisted).await?);
+        let (own, acceptor) = own(config, authority).await?.unzip();
+        if own.is_none() {
+            error!("no service can enrol: {REVOKED}");
+        }
         let seen = Watched::of(&published.state);
         let (publish, receiver) = watch::channel(published);
         Ok((Self { publish, options, seen, own, fault: None }, receiver, acceptor))
@@ -95,33 +105,39 @@ impl Keeper {
         if found == self.seen && !tick {
             return Ok(());
         }
-        let issuers = authority.issuers().await?;
-        let lacking = state.revoked_version > state.crls_version;
-        if lacking || (tick && authority.has_due_crls(&issuers, now()).await?) {
-            for signed in authority.sign_due_crls(&self.options, ACTOR, now()).await? {
-                server.metrics.crls_signed.inc();
-                info!(
-                    issuer = %signed.record.issuer,
-                    number = signed.record.number,
-                    entries = signed.entries,
-                    next_update = %signed.record.next_update,
-                    "CRL signed"
-                );
-            }
+        let due = authority.sign_due_crls(&self.options, ACTOR, now()).await?;
+        let (shown, other_unlisted) = {
+            let published = self.publish.borrow();
+            (published.state.clone(), published.unlisted != due.unlisted)
+        };
+        if other_unlisted {
+            tell_unlisted(&due.unlisted);
         }
-        let shown = self.publish.borrow().state.clone();
         let state = authority.store().state().await?;
         let other_files = (shown.crls_version, shown.anchors_version) != (state.crls_version, state.anchors_version);
         if other_files
+            || other_unlisted
             || shown.entities_version != state.entities_version
             || shown.revoked_version != state.revoked_version
         {
-            self.publish.send_replace(Arc::new(publish(authority).await?));
+            self.publish.send_replace(Arc::new(publish(authority, due.unlisted).await?));
         }
-        if self.own.issuer != authority.issuers().await?.issuing() || self.own.renew_at <= now() {
-            let (own, acceptor) = own(&server.config, authority).await?;
-            self.own = own;
-            server.acceptor.store(Arc::new(acceptor));
+        for signed in due.signed {
+            server.metrics.crls_signed.inc();
+            info!(
+                issuer = %signed.record.issuer,
+                number = signed.record.number,
+                delta_since = signed.record.base_number,
+                entries = signed.entries,
+                next_update = %signed.record.next_update,
+                "CRL signed"
+            );
+        }
+        let issuing = authority.issuers().await?.issuing();
+        let is_good = self.own.as_ref().is_some_and(|own| own.issuer == issuing && own.renew_at > now());
+        if !is_good && let Some((own, acceptor)) = own(&server.config, authority).await? {
+            self.own = Some(own);
+            server.acceptor.store(Some(Arc::new(acceptor)));
             info!("the server's own certificate was renewed");
         }
         // What came meanwhile, our own CRLs included, is news to the next look.
@@ -152,20 +168,34 @@ impl Keeper {
     }
 }
 
-async fn publish(authority: &Authority) -> Result<Published, CaError> {
+async fn publish(authority: &Authority, unlisted: Vec<UnlistedRevocation>) -> Result<Published, CaError> {
     let issuers = authority.issuers().await?;
-    Ok(Published::new(&issuers, authority.crls().await?))
+    Ok(Published::new(&issuers, authority.crls().await?, unlisted))
 }
 
-/// Issues the server's own certificate.
-async fn own(config: &AuthorityConfig, authority: &Authority) -> Result<(Own, UnjudgedAcceptor), ServeError> {
+fn tell_unlisted(unlisted: &[UnlistedRevocation]) {
+    for UnlistedRevocation { issuer, serial, key } in unlisted {
+        error!(
+            %issuer,
+            %serial,
+            key = %key.display(),
+            "a revocation is on no CRL, for the key that signs it is kept elsewhere; bring the key back for a while"
+        );
+    }
+}
+
+/// Issues the server's own certificate; none where that of the issuer is revoked. What says so, the CRL, is served all the same.
+async fn own(config: &AuthorityConfig, authority: &Authority) -> Result<Option<(Own, UnjudgedAcceptor)>, ServeError> {
     let (dns, ip) = names(config);
     let spiffe = authority.store().trust_domain().member("ca").map_err(CaError::from)?;
-    let credential: Credential = authority.issue_server(&spiffe, &dns, &ip, SERVER_TTL, now()).await?;
+    let credential: Credential = match authority.issue_server(&spiffe, &dns, &ip, SERVER_TTL, now()).await {
+        Err(CaError::IssuerRevoked { .. }) => return Ok(None),
+        issued => issued?,
+    };
     let certificate = &credential.certificate;
     let half = certificate.not_after.to_system().duration_since(now().to_system()).unwrap_or_default() / 2;
     let own = Own { issuer: certificate.issuer, renew_at: now().saturating_add(half) };
-    Ok((own, UnjudgedAcceptor::new(credential.chain_pem(), credential.key_pem())?))
+    Ok(Some((own, UnjudgedAcceptor::new(credential.chain_pem(), credential.key_pem())?)))
 }
 
 fn names(config: &AuthorityConfig) -> (Vec<DnsName>, Vec<IpAddr>) {

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 use prometheus_client::registry::Registry;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
@@ -63,7 +63,8 @@ struct Server {
     config: AuthorityConfig,
     authority: Authority,
     published: watch::Receiver<Arc<Published>>,
-    acceptor: ArcSwap<UnjudgedAcceptor>,
+    /// Absent where no certificate can be issued for the server itself.
+    acceptor: ArcSwapOption<UnjudgedAcceptor>,
     rates: Rates,
     metrics: Metrics,
     stop: CancellationToken,
@@ -94,7 +95,7 @@ async fn serve(file: &Path, config: AuthorityConfig) -> Result<(), ServeError> {
         config,
         authority,
         published,
-        acceptor: ArcSwap::from_pointee(acceptor),
+        acceptor: ArcSwapOption::from_pointee(acceptor),
         metrics,
         stop: CancellationToken::new(),
     });
@@ -136,10 +137,11 @@ async fn serve(file: &Path, config: AuthorityConfig) -> Result<(), ServeError> {
 /// Opens the authority with the store that the configuration names.
 async fn open(config: &AuthorityConfig) -> Result<Authority, CaError> {
     let settings = &config.authority;
-    let mut authority = match &settings.store {
+    let authority = match &settings.store {
         StoreSetting::Postgres(url) => Authority::open_with_postgres(&settings.dir, url).await?,
         StoreSetting::Sqlite => Authority::open(&settings.dir).await?,
     };
+    let mut authority = authority.with_passphrase_file(settings.passphrase_file.clone());
     for warning in authority.take_warnings() {
         warn!("{warning}");
     }
@@ -151,6 +153,7 @@ async fn open(config: &AuthorityConfig) -> Result<Authority, CaError> {
     let pointers = RevocationPointers {
         distribution_point: settings.distribution_point.clone(),
         no_revocation_below: settings.no_revocation_below,
+        delta_next_update: settings.delta_next_update,
     };
     authority.set_revocation_pointers(&pointers).await?;
     let issuers = authority.issuers().await?;

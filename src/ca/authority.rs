@@ -12,7 +12,6 @@ use rcgen::{
 };
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use x509_parser::x509::X509Name;
-use zeroize::Zeroizing;
 
 use crate::config::PostgresUrl;
 use crate::durable::{self, create_folder, create_private_folder, sync_folder};
@@ -21,6 +20,7 @@ use crate::x509::SerialNumber;
 
 use super::error::io_error;
 use super::issuers::{Issuers, pem_of};
+use super::private_key;
 use super::signer::{Signer, exposure_of, read_bounded, read_certificate, sha256_hex};
 use super::store::{self, Entry, Store, StorePlace};
 use super::{
@@ -50,6 +50,8 @@ pub struct InitOptions {
     pub intermediate: bool,
     /// The kind of its keys.
     pub algorithm: KeyAlgorithm,
+    /// The file with the passphrase that its keys are encrypted with; without it they are not.
+    pub passphrase_file: Option<PathBuf>,
 }
 
 /// A certificate authority. Any number of processes may have it open; the store keeps their changes apart.
@@ -59,6 +61,8 @@ pub struct Authority {
     state: PathBuf,
     store: Store,
     warnings: Vec<String>,
+    /// Where the passphrase of its keys is.
+    passphrase_file: Option<PathBuf>,
     /// The keys that issue, once they were used.
     signers: Mutex<HashMap<IssuerId, Arc<Signer>>>,
 }
@@ -119,9 +123,24 @@ impl Authority {
             StorePlace::Sqlite(state.join(DATABASE))
         };
         let store = Store::open(place).await?;
-        let authority = Self { directory: directory.to_owned(), state, store, warnings, signers: Mutex::default() };
+        let authority = Self {
+            directory: directory.to_owned(),
+            state,
+            store,
+            warnings,
+            passphrase_file: None,
+            signers: Mutex::default(),
+        };
         authority.write_anchors_if_missing().await?;
         authority.with_exposures().await
+    }
+
+    /// Opens its keys with the passphrase of a file, which is read when a key is needed.
+    #[must_use]
+    pub fn with_passphrase_file(mut self, file: Option<PathBuf>) -> Self {
+        self.warnings.extend(file.as_deref().and_then(exposure_of));
+        self.passphrase_file = file;
+        self
     }
 
     /// What was issued, revoked and registered.
@@ -201,6 +220,10 @@ impl Authority {
         std::mem::take(&mut self.warnings)
     }
 
+    pub(super) fn passphrase_file(&self) -> Option<&Path> {
+        self.passphrase_file.as_deref()
+    }
+
     pub(super) fn certificate_file(&self, issuer: IssuerId) -> PathBuf {
         self.state.join(format!("{issuer}.pem"))
     }
@@ -216,7 +239,7 @@ impl Authority {
         if let Some(signer) = kept().get(&id) {
             return Ok(Arc::clone(signer));
         }
-        let signer = Arc::new(Signer::load(id, issuers.der(id)?, &self.key_file(id), purpose)?);
+        let signer = Arc::new(Signer::load(id, issuers.der(id)?, &self.key_file(id), self.passphrase_file(), purpose)?);
         // The root key, where it need not be here, leaves the memory with its file.
         if id == issuers.issuing() {
             kept().insert(id, Arc::clone(&signer));
@@ -263,7 +286,8 @@ impl Authority {
             directory: directory.to_owned(),
             state: building.to_owned(),
             store,
-            warnings: Vec::new(),
+            warnings: options.passphrase_file.as_deref().and_then(exposure_of).into_iter().collect(),
+            passphrase_file: options.passphrase_file.clone(),
             signers: Mutex::default(),
         };
         let mut change = authority.store.begin().await?;
@@ -294,7 +318,7 @@ impl Authority {
         actor: &str,
         now: Timestamp,
     ) -> Result<(), CaError> {
-        let key_pem = Zeroizing::new(key.serialize_pem());
+        let key_pem = private_key::to_pem(key, self.passphrase_file())?;
         write_durably(&self.key_file(made.id), key_pem.as_bytes(), Audience::Owner)?;
         write_durably(&self.certificate_file(made.id), certificate.pem().as_bytes(), Audience::Anyone)?;
         let kind = match made.id.tier {

@@ -198,6 +198,23 @@ pub enum CaError {
         /// What it should have signed.
         purpose: &'static str,
     },
+    /// A key is encrypted, and nothing says where its passphrase is.
+    #[error(
+        "{path}: the key is encrypted; name the file of its passphrase by --passphrase-file, passphrase_file under [authority] or \
+         MANTLET_CA_PASSPHRASE_FILE"
+    )]
+    PassphraseMissing {
+        /// The key's file.
+        path: PathBuf,
+    },
+    /// A passphrase that is not that of the key.
+    #[error("{path}: the passphrase in {file} does not open this key; name the file of the one that it was made with")]
+    PassphraseWrong {
+        /// The key's file.
+        path: PathBuf,
+        /// The passphrase's.
+        file: PathBuf,
+    },
     /// The issuer's own certificate is over.
     #[error(
         "the {issuer} certificate expired at {not_after}; make a new authority with \"mantlet ca init\" in another directory"

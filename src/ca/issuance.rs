@@ -32,6 +32,7 @@ const BOOTSTRAP_PURPOSE: [u64; 3] = [2, 25, 6_203_447_118_253_170_461];
 const NO_REV_AVAIL: [u64; 4] = [2, 5, 29, 56];
 const DISTRIBUTION_POINT: &str = "distribution_point";
 const NO_REVOCATION_BELOW: &str = "no_revocation_below";
+const DELTA_NEXT_UPDATE: &str = "delta_next_update";
 
 /// What a certificate is to be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,6 +72,18 @@ pub struct RevocationPointers {
     pub distribution_point: Option<String>,
     /// Certificates that live no longer than this say that nobody will revoke them (RFC 9608).
     pub no_revocation_below: Option<Duration>,
+    /// How long a delta CRL serves; without it there are none. They are beside the distribution point, which they need, such
+    /// as `http://ca:8480/ca-delta.crl` beside `http://ca:8480/ca.crl`.
+    pub delta_next_update: Option<Duration>,
+}
+
+/// How the revocations of an issuer are told between its complete CRLs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DeltaCrls {
+    /// Where its delta CRL is.
+    pub(super) url: String,
+    /// How long that serves.
+    pub(super) next_update: Duration,
 }
 
 /// A certificate, its chain and its key: recorded, and not yet handed out. `Debug` shows no key.
@@ -208,6 +221,8 @@ impl Authority {
         let below = pointers.no_revocation_below.map(|below| below.as_secs().to_string());
         change.set_setting(DISTRIBUTION_POINT, pointers.distribution_point.as_deref()).await?;
         change.set_setting(NO_REVOCATION_BELOW, below.as_deref()).await?;
+        let delta = pointers.delta_next_update.map(|next_update| next_update.as_secs().to_string());
+        change.set_setting(DELTA_NEXT_UPDATE, delta.as_deref()).await?;
         change.commit().await.map(drop)
     }
 }
@@ -231,18 +246,25 @@ async fn check_is_not_revoked(change: &mut Change, issuer: IssuerId, der: &[u8])
     }
 }
 
-async fn pointers(change: &mut Change) -> Result<RevocationPointers, CaError> {
+pub(super) async fn pointers(change: &mut Change) -> Result<RevocationPointers, CaError> {
     pointers_on(change.connection()).await.map_err(change.read_fault())
 }
 
 async fn pointers_on(connection: &mut sqlx::AnyConnection) -> sqlx::Result<RevocationPointers> {
     let distribution_point = store::setting(connection, DISTRIBUTION_POINT).await?;
-    let below = store::setting(connection, NO_REVOCATION_BELOW).await?;
-    let no_revocation_below = below.and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
-    Ok(RevocationPointers { distribution_point, no_revocation_below })
+    let seconds = |setting: Option<String>| setting.and_then(|text| text.parse().ok()).map(Duration::from_secs);
+    let no_revocation_below = seconds(store::setting(connection, NO_REVOCATION_BELOW).await?);
+    let delta_next_update = seconds(store::setting(connection, DELTA_NEXT_UPDATE).await?);
+    Ok(RevocationPointers { distribution_point, no_revocation_below, delta_next_update })
 }
 
 impl RevocationPointers {
+    /// How the revocations of a generation's issuing key are told between complete CRLs, where that is by delta CRLs.
+    pub(super) fn delta_crls(&self, generation: u32) -> Option<DeltaCrls> {
+        let point = distribution_point_of(self.distribution_point.as_deref()?, generation);
+        Some(DeltaCrls { url: delta_point_of(&point), next_update: self.delta_next_update? })
+    }
+
     fn put_on(&self, params: &mut CertificateParams, issuer: IssuerId, not_after: Timestamp, now: Timestamp) {
         if self.no_revocation_below.is_some_and(|below| not_after <= now.saturating_add(below)) {
             // NULL, as RFC 9608 section 2 has it. A certificate that says so names no CRL.
@@ -254,18 +276,28 @@ impl RevocationPointers {
     }
 }
 
+/// Where the delta CRL is whose complete one is at this address.
+fn delta_point_of(distribution_point: &str) -> String {
+    with_suffix(distribution_point, "-delta")
+}
+
 /// Where the CRL of a generation's issuing key is: of the first at the address that is configured, of others beside it, such
 /// as `http://ca:8480/ca-2.crl`. A distribution point holds the CRL of one issuer.
 pub fn distribution_point_of(configured: &str, generation: u32) -> String {
     if generation == 1 {
         return configured.to_owned();
     }
-    let end_of_path = configured.find(['?', '#']).unwrap_or(configured.len());
-    let (path, rest) = configured.split_at(end_of_path);
+    with_suffix(configured, &format!("-{generation}"))
+}
+
+/// An address of a file whose name, but for its extension, ends so.
+fn with_suffix(address: &str, suffix: &str) -> String {
+    let end_of_path = address.find(['?', '#']).unwrap_or(address.len());
+    let (path, rest) = address.split_at(end_of_path);
     let file = path.rfind('/').map_or(0, |slash| slash + 1);
     match path[file..].rfind('.') {
-        Some(dot) => format!("{}-{generation}{}{rest}", &path[..file + dot], &path[file + dot..]),
-        None => format!("{path}-{generation}{rest}"),
+        Some(dot) => format!("{}{suffix}{}{rest}", &path[..file + dot], &path[file + dot..]),
+        None => format!("{path}{suffix}{rest}"),
     }
 }
 

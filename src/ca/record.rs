@@ -110,15 +110,18 @@ pub struct CertificateRecord {
 pub struct CrlRecord {
     /// Whose key signed it.
     pub issuer: IssuerId,
-    /// Its CRL number (RFC 5280 section 5.2.3), greater than every earlier one of the same issuer.
+    /// Its CRL number (RFC 5280 section 5.2.3), greater than every earlier one of the same issuer, delta CRLs
+    /// included; a delta CRL that was signed with a complete one has the same.
     pub number: u64,
+    /// Of a delta CRL (section 5.2.4) the number of the complete one that it starts from.
+    pub base_number: Option<u64>,
     /// When it was signed.
     pub this_update: Timestamp,
     /// When the next should be there.
     pub next_update: Timestamp,
 }
 
-/// The last CRL of an issuer, as it was signed.
+/// The last CRL of an issuer, or its last delta CRL, as it was signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredCrl {
     /// Its number and dates.

@@ -4,10 +4,12 @@
 //! 2. The new keys issue. Holders of certificates renew; both kinds are good, since both anchors are published.
 //! 3. The old anchor is retired, once no certificate of its generation is valid any more.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::authority::{Authority, InitOptions};
 use super::issuers::Issuers;
+use super::private_key;
 use super::store::{self, Entry};
 use super::{CaError, CrlOptions, IssuerId, KeyAlgorithm, Tier, Timestamp};
 
@@ -63,7 +65,9 @@ impl Authority {
             ttl,
             intermediate: issuers.has_intermediate(state.issuing_generation),
             algorithm,
+            passphrase_file: self.passphrase_file().map(Path::to_owned),
         };
+        self.check_passphrase(&issuers)?;
         self.add_generation(&mut change, newest, &options, actor, now).await?;
         change.set_generations(state.oldest_generation, state.issuing_generation, newest);
         log(&mut change, "rotation started", newest, actor, now).await?;
@@ -72,6 +76,16 @@ impl Authority {
         self.sign_due_crls(&CrlOptions::default(), actor, now).await?;
         self.write_anchors().await?;
         self.rotation(now).await
+    }
+
+    /// New keys are not to be in plaintext where those that they follow are not.
+    fn check_passphrase(&self, issuers: &Issuers) -> Result<(), CaError> {
+        let keys = issuers.live().map(|(id, _)| self.key_file(id));
+        let sealed = keys.into_iter().find(|key| private_key::is_encrypted_file(key));
+        match sealed {
+            Some(path) if self.passphrase_file().is_none() => Err(CaError::PassphraseMissing { path }),
+            _ => Ok(()),
+        }
     }
 
     /// Has the newest generation issue.

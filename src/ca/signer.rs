@@ -15,6 +15,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
 use super::error::io_error;
+use super::private_key;
 use super::{CaError, IssuerId, Timestamp};
 
 /// No certificate, key or CRL of ours comes near this; a file beyond it is something else.
@@ -73,16 +74,20 @@ impl Signer {
     ///
     /// # Errors
     /// [`CaError::KeyMissing`] where the key is kept elsewhere, and everything that is wrong with the file.
-    pub(super) fn load(id: IssuerId, der: &[u8], key_file: &Path, purpose: &'static str) -> Result<Self, CaError> {
+    pub(super) fn load(
+        id: IssuerId,
+        der: &[u8],
+        key_file: &Path,
+        passphrase_file: Option<&Path>,
+        purpose: &'static str,
+    ) -> Result<Self, CaError> {
         let key = match read_bounded(key_file) {
             Err(CaError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
                 return Err(CaError::KeyMissing { path: key_file.to_owned(), issuer: id, purpose });
             }
             read => Zeroizing::new(read?),
         };
-        let key = std::str::from_utf8(&key).ok().and_then(|pem| KeyPair::from_pem(pem).ok());
-        // The parser's own words are left out: they could quote the key.
-        let key = key.ok_or_else(|| CaError::unusable(key_file, "not a PKCS #8 private key in PEM"))?;
+        let key = private_key::from_pem(&key, key_file, passphrase_file)?;
         let unreadable = || CaError::unusable(key_file, format!("the {id} certificate in the store cannot be read"));
         let (_, certificate) = X509Certificate::from_der(der).map_err(|_| unreadable())?;
         if certificate.public_key().raw != key.subject_public_key_info() {

@@ -3,6 +3,7 @@
 mod entities;
 mod list;
 mod log;
+mod place;
 mod register;
 mod rotate;
 mod serve;
@@ -22,6 +23,8 @@ use crate::ca::{
 };
 use crate::identity::{SpiffeId, TrustDomain};
 use crate::x509::SerialNumber;
+
+use place::{PassphraseFile, Place, print_warnings};
 
 /// Run a closed certificate authority in a directory
 ///
@@ -85,12 +88,14 @@ impl Actor {
 
 /// Make a new authority: a root key and certificate, and an intermediate on request
 ///
-/// Refuses a directory that has an authority or a ca.pem already.
+/// Refuses a directory that has an authority or a ca.pem already. With --passphrase-file its keys are encrypted (PKCS #8), and every
+/// command that uses one needs the same.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   mantlet ca init --dir certs --trust-domain fleamarket.internal
-  mantlet ca init --dir /srv/pki --trust-domain fleamarket.internal --intermediate --ttl 1825d")]
+  mantlet ca init --dir /srv/pki --trust-domain fleamarket.internal --intermediate --ttl 1825d
+  mantlet ca init --dir /srv/pki --trust-domain fleamarket.internal --passphrase-file /run/secrets/ca-passphrase")]
 struct Init {
     /// Directory of the authority; made where it is missing
     #[arg(long)]
@@ -107,6 +112,8 @@ struct Init {
     /// Kind of the authority's keys
     #[arg(long, value_enum, default_value_t)]
     algorithm: Algorithm,
+    #[command(flatten)]
+    passphrase: PassphraseFile,
 }
 
 /// Issue a certificate and its key: NAME.pem (the chain) and NAME.key (mode 0600)
@@ -120,9 +127,8 @@ Examples:
   mantlet ca issue --dir certs --name gateway --ip 10.0.0.7 --ttl 30d --out /etc/mantlet
   mantlet ca issue --dir certs --name ads-eu --spiffe spiffe://fleamarket.internal/eu/adservice")]
 struct Issue {
-    /// Directory of the authority
-    #[arg(long)]
-    dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// What the files are called, the common name, and by default the path of the SPIFFE ID
     #[arg(long)]
     name: ServiceName,
@@ -168,9 +174,8 @@ Examples:
 Then, unless the authority runs as a service:
   mantlet ca crl --dir certs")]
 struct Revoke {
-    /// Directory of the authority
-    #[arg(long)]
-    dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
     #[command(flatten)]
     which: Which,
     /// Why, as peers will read it in the CRL
@@ -205,9 +210,8 @@ Examples:
   mantlet ca crl --dir certs
   mantlet ca crl --dir certs --out /srv/www/fleamarket.crl --next-update 7d")]
 struct Crl {
-    /// Directory of the authority
-    #[arg(long)]
-    dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// File to write (PEM) [default: ca.crl in the folder given by --dir]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -273,6 +277,7 @@ async fn init(args: &Init) -> anyhow::Result<()> {
         ttl: args.ttl,
         intermediate: args.intermediate,
         algorithm: args.algorithm.into(),
+        passphrase_file: args.passphrase.passphrase_file.clone(),
     };
     let now = Timestamp::now();
     let authority = Authority::init(&args.dir, &options, now).await?;
@@ -298,12 +303,11 @@ async fn init(args: &Init) -> anyhow::Result<()> {
 }
 
 async fn issue(args: Issue) -> anyhow::Result<()> {
-    let authority = Authority::open(&args.dir).await?;
-    print_warnings(&authority);
+    let authority = args.place.open().await?;
     // Two commands that issue the same name must not mix their files.
     let _lock = authority.lock_files()?;
     let now = Timestamp::now();
-    let out = args.out.unwrap_or_else(|| args.dir.clone());
+    let out = args.out.unwrap_or_else(|| args.place.dir().to_owned());
     let request = IssueRequest {
         name: args.name,
         dns: args.dns,
@@ -348,16 +352,8 @@ async fn print_earlier(authority: &Authority, credential: &Credential, now: Time
 }
 
 async fn revoke(args: &Revoke) -> anyhow::Result<()> {
-    let authority = Authority::open(&args.dir).await?;
-    print_warnings(&authority);
+    let authority = args.place.open().await?;
     let (actor, now) = (args.actor.name(), Timestamp::now());
-    let next = || {
-        println!(
-            "next: a running \"mantlet ca serve\" has signed the CRL by now; without one, mantlet ca crl --dir {}, for peers learn \
-             of it from the CRL",
-            args.dir.display()
-        );
-    };
     let serial = match (&args.which.cert, &args.which.serial, &args.which.name) {
         (Some(file), ..) => authority.serial_of_file(file).await?,
         (None, Some(serial), _) => serial.clone(),
@@ -365,33 +361,46 @@ async fn revoke(args: &Revoke) -> anyhow::Result<()> {
             for certificate in authority.revoke_name(name, args.reason, &actor, now).await? {
                 println!("revoked {} (serial {}) at {now} ({})", certificate.spiffe, certificate.serial, args.reason);
             }
-            next();
-            return Ok(());
+            return print_after_revoking(&authority).await;
         }
         (None, None, None) => anyhow::bail!("give --cert, --serial or --name"),
     };
     let outcome = authority.revoke(&serial, args.reason, &actor, now).await?;
     let (certificate, revocation) = (&outcome.certificate, outcome.revocation);
     let (at, reason) = (revocation.at, revocation.reason);
-    if !outcome.newly {
+    if outcome.newly {
+        println!("revoked {} (serial {serial}) at {at} ({reason})", certificate.spiffe);
+    } else {
         println!("{} (serial {serial}) is revoked already, since {at} ({reason}); nothing changed", certificate.spiffe);
-        return Ok(());
     }
-    println!("revoked {} (serial {serial}) at {at} ({reason})", certificate.spiffe);
-    next();
+    print_after_revoking(&authority).await
+}
+
+/// Says how peers learn of it, and what none of them will for want of a key.
+async fn print_after_revoking(authority: &Authority) -> anyhow::Result<()> {
+    let unlisted = authority.unlisted_revocations().await?;
+    for unlisted in &unlisted {
+        eprintln!("mantlet: warning: {unlisted}");
+    }
+    if unlisted.is_empty() {
+        println!(
+            "next: a running \"mantlet ca serve\" has signed the CRL by now; without one, mantlet ca crl --dir {}, for peers learn \
+             of it from the CRL",
+            authority.directory().display()
+        );
+    }
     Ok(())
 }
 
 async fn crl(args: Crl) -> anyhow::Result<()> {
-    let authority = Authority::open(&args.dir).await?;
-    print_warnings(&authority);
+    let authority = args.place.open().await?;
     let _lock = authority.lock_files()?;
     let options = CrlOptions { next_update: args.next_update, root_next_update: args.root_next_update };
     let bundle = authority.sign_crls(&options, &args.actor.name(), Timestamp::now()).await?;
     for warning in &bundle.warnings {
         eprintln!("mantlet: warning: {warning}");
     }
-    let out = args.out.unwrap_or_else(|| args.dir.join("ca.crl"));
+    let out = args.out.unwrap_or_else(|| args.place.dir().join("ca.crl"));
     write_durably(&out, bundle.pem.as_bytes(), Audience::Anyone)?;
     for list in &bundle.lists {
         let verb = if list.newly_signed { "signed" } else { "kept" };
@@ -401,12 +410,6 @@ async fn crl(args: Crl) -> anyhow::Result<()> {
     println!("  file          {}", out.display());
     println!("next: name it under [revocation] of every service, and run this again before the next update");
     Ok(())
-}
-
-fn print_warnings(authority: &Authority) {
-    for warning in authority.warnings() {
-        eprintln!("mantlet: warning: {warning}");
-    }
 }
 
 fn reason_parser() -> impl clap::builder::TypedValueParser<Value = RevocationReason> {

@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustls_pki_types::DnsName;
-use toml::de::DeTable;
 
 use crate::net::{Address, Host};
 
 use super::listeners::{Claims, LISTEN_REMEDY};
-use super::reader::{Reading, TableReader};
-use super::{Admin, Located, Log, PostgresUrl, Problem, Problems, Runtime, admin, log, runtime, syntax};
+use super::reader::TableReader;
+use super::{Admin, Located, Log, PostgresUrl, Problem, Problems, Runtime, admin, file, log, runtime};
 
 /// A whole validated configuration file of an authority.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +33,8 @@ pub struct AuthorityConfig {
 pub struct Authority {
     /// The directory of the authority, as `mantlet ca init` made it.
     pub dir: PathBuf,
+    /// The file with the passphrase of its keys, where they are encrypted; default none.
+    pub passphrase_file: Option<PathBuf>,
     /// Where enrolment over TLS is served.
     pub listen: Located<Address>,
     /// Where CRLs and anchors are served over plain HTTP; without it they are not.
@@ -53,6 +54,9 @@ pub struct Authority {
     pub next_update: Duration,
     /// The same for the CRL of a root above an intermediate; default 180 d.
     pub root_next_update: Duration,
+    /// How long a delta CRL serves (RFC 5280 section 5.2.4); default none is signed. With it a revocation is told by a delta CRL,
+    /// beside the distribution point, and complete CRLs are signed at half of `next_update` alone.
+    pub delta_next_update: Option<Duration>,
 }
 
 /// Where the records are.
@@ -71,13 +75,25 @@ pub struct AuthorityLimits {
     pub max_connections: usize,
     /// Requests to enrol or renew that one name may make from one address in a minute; default 30.
     pub name_per_minute: u32,
-    /// Requests to enrol or renew that one address may make in a minute; default 600.
+    /// Requests to enrol or renew that one address may make in a minute; default 600. Here and below, the addresses of one IPv6 /64
+    /// count as one.
     pub address_per_minute: u32,
+    /// Requests for word of changes that one certificate may make from one address in a minute; default 300. A holder makes one
+    /// about every minute, and one at each change.
+    pub certificate_events_per_minute: u32,
+    /// Requests for word of changes that one address may make in a minute; default 12,000.
+    pub address_events_per_minute: u32,
 }
 
 impl Default for AuthorityLimits {
     fn default() -> Self {
-        Self { max_connections: 10_000, name_per_minute: 30, address_per_minute: 600 }
+        Self {
+            max_connections: 10_000,
+            name_per_minute: 30,
+            address_per_minute: 600,
+            certificate_events_per_minute: 300,
+            address_events_per_minute: 12_000,
+        }
     }
 }
 
@@ -102,16 +118,7 @@ impl AuthorityConfig {
         text: &str,
         environment: &dyn Fn(&str) -> Option<OsString>,
     ) -> Result<(Self, Vec<Problem>), Problems> {
-        let (table, errors) = DeTable::parse_recoverable(text);
-        let mut reading = Reading {
-            directory: path.parent().unwrap_or(Path::new("")),
-            environment,
-            broken_from: syntax::broken_from(text, &errors),
-            problems: syntax::problems(text, &errors),
-            asked: Vec::new(),
-        };
-        let config = TableReader::read_root(&mut reading, table.get_ref(), read);
-        let problems = Problems::new(path, text, reading.problems);
+        let (config, problems) = file::read_with(path, text, environment, read);
         let config = config.filter(|_| problems.errors() == 0);
         config.map(|config| (config, problems.list.clone())).ok_or(problems)
     }
@@ -136,6 +143,7 @@ pub(super) fn read(root: &mut TableReader<'_, '_, '_>) -> Option<AuthorityConfig
 
 fn read_authority(t: &mut TableReader<'_, '_, '_>, claims: &mut Claims) -> Option<Authority> {
     let dir = t.path("dir");
+    let passphrase_file = t.path("passphrase_file").map(|file| file.value);
     t.require("dir", "name the directory that \"mantlet ca init\" made, such as dir = \"ca\"");
     let listen = t.parsed::<Address>("listen", LISTEN_REMEDY);
     t.require("listen", "say where, such as listen = \"0.0.0.0:8444\"");
@@ -156,8 +164,10 @@ fn read_authority(t: &mut TableReader<'_, '_, '_>, claims: &mut Claims) -> Optio
     let no_revocation_below = t.duration("no_revocation_below", SECOND..=DAY);
     let next_update = t.duration("next_update", SECOND..=365 * DAY).unwrap_or(DAY);
     let root_next_update = t.duration("root_next_update", SECOND..=3650 * DAY).unwrap_or(180 * DAY);
+    let delta_next_update = read_delta(t, next_update);
     Some(Authority {
         dir: dir?.value,
+        passphrase_file,
         listen: listen?,
         crl_listen,
         store: store?,
@@ -167,6 +177,7 @@ fn read_authority(t: &mut TableReader<'_, '_, '_>, claims: &mut Claims) -> Optio
         no_revocation_below,
         next_update,
         root_next_update,
+        delta_next_update,
     })
 }
 
@@ -210,11 +221,33 @@ fn read_distribution_point(t: &mut TableReader<'_, '_, '_>) -> Option<String> {
     Some(point.value)
 }
 
+fn read_delta(t: &mut TableReader<'_, '_, '_>, next_update: Duration) -> Option<Duration> {
+    let delta = t.duration("delta_next_update", SECOND..=365 * DAY)?;
+    let (span, thing) = (t.span("delta_next_update"), t.thing("delta_next_update"));
+    if t.span("distribution_point").is_none() {
+        let message = format!(
+            "{thing} is there without distribution_point: complete CRLs could not say where their delta CRL is"
+        );
+        t.rule(span, message, "add distribution_point, such as \"http://ca:8480/ca.crl\", or leave this out");
+    } else if delta > next_update {
+        let (given, most) = (humantime::format_duration(delta), humantime::format_duration(next_update));
+        let message = format!("{thing} is {given}: expected at most next_update, {most}");
+        t.rule(span, message, "let a delta CRL serve a shorter time than the complete one");
+    }
+    Some(delta)
+}
+
 fn read_limits(t: &mut TableReader<'_, '_, '_>) -> AuthorityLimits {
     let default = AuthorityLimits::default();
     AuthorityLimits {
         max_connections: t.integer("max_connections", 1..=1_000_000).unwrap_or(default.max_connections),
         name_per_minute: t.integer("name_per_minute", 1..=1_000_000).unwrap_or(default.name_per_minute),
         address_per_minute: t.integer("address_per_minute", 1..=100_000_000).unwrap_or(default.address_per_minute),
+        certificate_events_per_minute: t
+            .integer("certificate_events_per_minute", 1..=1_000_000)
+            .unwrap_or(default.certificate_events_per_minute),
+        address_events_per_minute: t
+            .integer("address_events_per_minute", 1..=100_000_000)
+            .unwrap_or(default.address_events_per_minute),
     }
 }

@@ -105,18 +105,28 @@ impl Config {
 impl Inspection {
     /// Reads the text of a file as far as it can be understood.
     pub fn new(path: &Path, text: &str, environment: &dyn Fn(&str) -> Option<OsString>) -> Self {
-        let (table, errors) = DeTable::parse_recoverable(text);
-        let mut reading = Reading {
-            directory: path.parent().unwrap_or(Path::new("")),
-            environment,
-            broken_from: syntax::broken_from(text, &errors),
-            problems: syntax::problems(text, &errors),
-            asked: Vec::new(),
-        };
-        let (config, material) = TableReader::read_root(&mut reading, table.get_ref(), |root| read(root, path));
-        let problems = Problems::new(path, text, reading.problems);
+        let ((config, material), problems) = read_with(path, text, environment, |root| read(root, path));
         Self { config: config.filter(|_| problems.errors() == 0), material, problems }
     }
+}
+
+/// Reads the text of any of our files: its TOML, then its tables by `read`, whatever is wrong with either.
+pub(super) fn read_with<T>(
+    path: &Path,
+    text: &str,
+    environment: &dyn Fn(&str) -> Option<OsString>,
+    read: impl FnOnce(&mut TableReader<'_, '_, '_>) -> T,
+) -> (T, Problems) {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut reading = Reading {
+        directory: path.parent().unwrap_or(Path::new("")),
+        environment,
+        broken_from: syntax::broken_from(text, &errors),
+        problems: syntax::problems(text, &errors),
+        asked: Vec::new(),
+    };
+    let found = TableReader::read_root(&mut reading, table.get_ref(), read);
+    (found, Problems::new(path, text, reading.problems))
 }
 
 pub(super) fn read(root: &mut TableReader<'_, '_, '_>, path: &Path) -> (Option<Config>, Option<MaterialSections>) {
@@ -201,19 +211,21 @@ fn optional<T>(section: Option<Option<T>>) -> Option<Option<T>> {
 }
 
 fn read_material(root: &mut TableReader<'_, '_, '_>) -> Option<MaterialSections> {
-    let (identity, authority) = root.section("identity", identity::read).unwrap_or_default();
+    let (identity, giver) = root.section("identity", identity::read).unwrap_or_default();
     root.require("identity", "add [identity] with certificate and private_key: the files that prove who we are");
-    let mut trust = root.section("trust", |t| trust::read(t, authority)).flatten();
-    if root.span("trust").is_none() && authority.enrols {
-        if !authority.pinned {
+    let mut trust = root.section("trust", |t| trust::read(t, giver)).flatten();
+    if root.span("trust").is_none() && (giver.enrols || giver.workload_api) {
+        if giver.enrols && !giver.pinned {
             root.rule(None, trust::NOTHING_HELD.to_owned(), trust::NOTHING_HELD_REMEDY);
         }
-        trust = Some(Trust::in_authority());
+        trust = Some(Trust::absent(giver.enrols));
     } else {
         root.require("trust", "add [trust] with anchors: the files of the authority whose certificates are believed");
     }
-    let revocation = root.section("revocation", revocation::read);
-    if root.span("revocation").is_none() {
+    let mut revocation = root.section("revocation", |t| revocation::read(t, giver));
+    if root.span("revocation").is_none() && giver.workload_api {
+        revocation = Some(Some(Revocation::as_given()));
+    } else if root.span("revocation").is_none() {
         let message = "[revocation] is missing: no certificate is checked for revocation";
         root.warn(None, message.into(), "add [revocation] with sources = [\"certs/ca.crl\"]");
     }

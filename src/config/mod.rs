@@ -37,6 +37,7 @@ mod timeouts;
 mod tls;
 mod trust;
 mod upstream;
+mod workload_api;
 
 use std::path::PathBuf;
 
@@ -64,6 +65,7 @@ pub use timeouts::Timeouts;
 pub use tls::{Tls, TlsVersion};
 pub use trust::Trust;
 pub use upstream::Upstream;
+pub use workload_api::{WorkloadApi, WorkloadEndpoint, WorkloadEndpointError};
 
 /// A value and where it stands in the file: a range of bytes. Equal values are equal wherever they stand.
 #[derive(Debug, Clone, Eq)]
@@ -89,7 +91,7 @@ pub struct Config {
     pub identity: Identity,
     /// `[trust]`: whom we believe.
     pub trust: Trust,
-    /// `[revocation]`: what has been withdrawn; without it nothing is checked.
+    /// `[revocation]`: what has been withdrawn; without it nothing is checked, but for the CRLs that a SPIFFE agent gives.
     pub revocation: Option<Revocation>,
     /// `[[issuer]]`: who issues the tokens of end users.
     pub issuers: Vec<Issuer>,

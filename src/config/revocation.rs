@@ -9,12 +9,13 @@ use thiserror::Error;
 use url::Url;
 
 use super::Located;
+use super::identity::GiverKeys;
 use super::reader::TableReader;
 
 /// How revocation is judged. Without the table nothing is checked, and the log at start says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocation {
-    /// Files and folders of CRLs, PEM or DER, and addresses to fetch them from.
+    /// Files and folders of CRLs, PEM or DER, and addresses to fetch them from. What a SPIFFE agent gives comes beside them.
     pub sources: Vec<Located<CrlSource>>,
     /// Whether CRLs are also fetched from the distribution points that certificates of verified paths name; default no.
     pub distribution_points: bool,
@@ -140,6 +141,11 @@ impl Revocation {
         }
     }
 
+    /// What an absent table means where a SPIFFE agent may give CRLs: whom they list is refused, and whose issuer has none is not.
+    pub(super) fn as_given() -> Self {
+        Self { on_missing: OnUnknown::Allow, ..Self::of([]) }
+    }
+
     /// Whether anything is fetched.
     pub fn fetches(&self) -> bool {
         self.distribution_points || self.sources.iter().any(|source| matches!(source.value, CrlSource::Url(_)))
@@ -208,7 +214,7 @@ impl fmt::Display for CrlSource {
     }
 }
 
-pub(super) fn read(t: &mut TableReader<'_, '_, '_>) -> Option<Revocation> {
+pub(super) fn read(t: &mut TableReader<'_, '_, '_>, giver: GiverKeys) -> Option<Revocation> {
     let remedy = "name the CRLs, such as sources = [\"certs/ca.crl\"], or remove the table [revocation]";
     let directory = t.directory();
     let sources = t.list("sources", |t, thing, text| {
@@ -220,7 +226,7 @@ pub(super) fn read(t: &mut TableReader<'_, '_, '_>) -> Option<Revocation> {
         }
     });
     let distribution_points = t.boolean("distribution_points").is_some_and(|value| value.value);
-    if !distribution_points {
+    if !distribution_points && !giver.workload_api {
         t.require("sources", remedy);
         if t.is_empty_list("sources") {
             let message = format!("{} is empty: expected one entry or more", t.thing("sources"));
@@ -249,7 +255,7 @@ pub(super) fn read(t: &mut TableReader<'_, '_, '_>) -> Option<Revocation> {
     let depth = t.choice("depth", &DEPTHS).map_or_else(RevocationDepth::default, |choice| choice.value);
     let revoked_grace = t.duration("revoked_grace", Duration::ZERO..=MAX_REVOKED_GRACE).unwrap_or_default();
     let sources = match sources {
-        None if distribution_points && t.span("sources").is_none() => Vec::new(),
+        None if (distribution_points || giver.workload_api) && t.span("sources").is_none() => Vec::new(),
         sources => sources?,
     };
     Some(Revocation {

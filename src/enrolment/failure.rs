@@ -1,9 +1,10 @@
-//! Why an authority gave nothing, and what to do about it.
+//! Why an authority or an agent gave nothing, and what to do about it.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::tls::HandshakeError;
+use crate::x509::UnusableMaterial;
 
 /// Why something that was asked of the authority did not come about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,17 +38,29 @@ pub enum FailureKind {
 const MAX_TEXT: usize = 300;
 
 impl Failure {
+    pub(super) fn new(kind: FailureKind, label: &'static str, message: String, remedy: impl Into<String>) -> Self {
+        Self { kind, label, message, remedy: remedy.into(), retry_after: None }
+    }
+
     pub(super) fn away(message: String) -> Self {
-        let remedy = "look whether the authority runs and can be reached from here".to_owned();
-        Self { kind: FailureKind::Away, label: "away", message, remedy, retry_after: None }
+        let remedy = "look whether the authority runs and can be reached from here";
+        Self::new(FailureKind::Away, "away", message, remedy)
     }
 
     pub(super) fn unusable(message: String, remedy: impl Into<String>) -> Self {
-        Self { kind: FailureKind::Unusable, label: "unusable", message, remedy: remedy.into(), retry_after: None }
+        Self::new(FailureKind::Unusable, "unusable", message, remedy)
     }
 
     pub(super) fn distrusted(message: String, remedy: impl Into<String>) -> Self {
-        Self { kind: FailureKind::Distrusted, label: "distrusted", message, remedy: remedy.into(), retry_after: None }
+        Self::new(FailureKind::Distrusted, "distrusted", message, remedy)
+    }
+
+    /// What was got, or what is held, cannot be used.
+    pub(super) fn of_material(unusable: &UnusableMaterial) -> Self {
+        let fatal = unusable.problems.iter().find(|problem| problem.fatal);
+        let (message, remedy) =
+            fatal.map(|problem| (problem.message.clone(), problem.remedy.clone())).unwrap_or_default();
+        Self::unusable(message, remedy)
     }
 
     pub(super) fn of_handshake(error: &HandshakeError) -> Self {

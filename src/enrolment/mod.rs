@@ -1,14 +1,18 @@
-//! Enrolment: an authority certifies a key of ours, again before each certificate ends, and tells us at once what changes.
+//! Enrolment: an authority certifies a key of ours, again before each certificate ends, and tells us at once what changes; or a
+//! SPIFFE agent on this machine gives us key and certificate.
 //!
-//! One task owns the [`Engine`]. It asks the authority in the background (EST, RFC 7030), judges what came as it will be used,
-//! keeps it in a folder, and says that there is something new to take up. Time is a parameter of everything that judges by it,
-//! and what is asked reports through a channel and changes nothing itself.
+//! One task owns the [`Engine`]. It asks the authority in the background (EST, RFC 7030) and keeps what came in a folder, or hears
+//! what the agent gives (SPIFFE Workload API) and keeps it in memory. It judges that as it will be used, and says that there is
+//! something new to take up. Time is a parameter of everything that judges by it, and what is asked reports through a channel and
+//! changes nothing itself.
 //!
 //! Taking up what is new is left to `app`, and finding CRLs to `revocation`.
 
+mod attempt;
 mod certs_only;
 mod exchange;
 mod failure;
+mod follow;
 mod plan;
 mod preparing;
 mod push;
@@ -16,6 +20,8 @@ mod schedule;
 mod session;
 mod state;
 mod status;
+#[cfg(feature = "spiffe")]
+mod workload;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -23,15 +29,15 @@ use std::time::SystemTime;
 use rustls_pki_types::CertificateDer;
 use tokio::sync::mpsc;
 
-use crate::x509::RevocationLists;
+use crate::x509::{GivenMaterial, RevocationLists};
 
 use exchange::{Certified, Served};
-use plan::Plan;
+use follow::Following;
 use push::News;
 
 pub use failure::{Failure, FailureKind};
 pub use preparing::{Prepared, examine};
-pub use status::{EnrolmentStatus, PushStatus};
+pub use status::{EnrolmentStatus, Giver, PushStatus};
 
 /// Most reports that wait to be looked at.
 const MAX_REPORTS: usize = 8;
@@ -43,7 +49,7 @@ pub struct Engine {
     tell: mpsc::Sender<Finished>,
     finished: mpsc::Receiver<Finished>,
     /// Absent where files are named.
-    plan: Option<Plan>,
+    plan: Option<Following>,
     /// Counts the plans, so that what was asked for an earlier one changes nothing.
     generation: u64,
     random: fastrand::Rng,
@@ -56,7 +62,7 @@ pub struct Event(Finished);
 /// What followed from an event.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Absorbed {
-    /// The folder holds a certificate or anchors to take up.
+    /// There is a certificate, or there are anchors, to take up.
     pub has_new_material: bool,
     /// There are CRLs that are newer than those fetched last.
     pub asks_for_crls: bool,
@@ -79,6 +85,9 @@ enum Brought {
     Certified(Result<Box<Certified>, Failure>),
     Anchors(Result<Served, Failure>),
     News(Box<News>),
+    /// What an agent gave.
+    #[cfg(feature = "spiffe")]
+    Given(Result<Box<GivenMaterial>, Failure>),
     /// Changes are not heard of any more.
     Deaf(Failure),
 }
@@ -101,10 +110,10 @@ impl Engine {
             plan.schedule(&mut self.random, now);
             plan
         });
-        if self.plan.as_ref().is_none_or(|plan| plan.generation.is_none()) {
+        if self.plan.as_ref().is_none_or(|plan| plan.generation().is_none()) {
             self.generation += 1;
             if let Some(plan) = &mut self.plan {
-                plan.generation = Some(self.generation);
+                plan.follow_as(self.generation);
             }
         }
     }
@@ -117,20 +126,24 @@ impl Engine {
         }
     }
 
+    /// What is there to look at without waiting.
+    pub fn try_event(&mut self) -> Option<Event> {
+        self.finished.try_recv().ok().map(Event)
+    }
+
+    /// What an agent gave, where one does and has: the material in use is made of it.
+    pub fn given(&self) -> Option<&Arc<GivenMaterial>> {
+        self.plan.as_ref().and_then(Following::given)
+    }
+
     /// Looks at it. Files are written here, and are few.
     pub fn absorb(&mut self, event: Event, now: SystemTime) -> Absorbed {
         let Finished { generation, brought, skew } = event.0;
-        let Some(plan) = self.plan.as_mut().filter(|plan| plan.generation == Some(generation)) else {
+        let Some(plan) = self.plan.as_mut().filter(|plan| plan.generation() == Some(generation)) else {
             return Absorbed::default();
         };
         let is_skew_news = plan.note_skew(skew);
-        let mut absorbed = match brought {
-            Brought::FirstAnchor(outcome) => plan.take_first_anchor(outcome, &self.lists, &mut self.random, now),
-            Brought::Certified(outcome) => plan.take_certified(outcome, &self.lists, &mut self.random, now),
-            Brought::Anchors(outcome) => plan.take_anchors(outcome, &self.lists, &mut self.random, now),
-            Brought::News(news) => plan.take_news(*news, now),
-            Brought::Deaf(failure) => plan.take_deaf(failure, &mut self.random, now),
-        };
+        let mut absorbed = plan.absorb(brought, &self.lists, &mut self.random, now);
         absorbed.is_news |= is_skew_news | self.ask(now);
         absorbed
     }

@@ -10,11 +10,12 @@ use zeroize::Zeroizing;
 
 use crate::config::{Bootstrap, Config, Enrolment, Identity, OnUnknown, Revocation, Trust};
 use crate::x509::{
-    Credential, Instant, MaterialPart, MaterialProblem, MaterialSources, RevocationLists, RevocationPolicy,
-    TrustMaterial, UnusableMaterial,
+    Credential, GivenMaterial, Instant, MaterialPart, MaterialProblem, MaterialSources, RevocationLists,
+    RevocationPolicy, TrustMaterial, UnusableMaterial,
 };
 
 use super::exchange::{Proof, Secret};
+use super::follow::Following;
 use super::plan::{Held, Plan};
 use super::state::StateDir;
 use super::{Engine, Failure};
@@ -25,7 +26,7 @@ const MAX_SECRET: u64 = 4096;
 /// A plan that is not followed yet.
 #[derive(Debug)]
 pub struct Prepared {
-    pub(super) plan: Option<Plan>,
+    pub(super) plan: Option<Following>,
     /// What is worth knowing and prevents nothing.
     pub findings: Vec<MaterialProblem>,
 }
@@ -33,12 +34,17 @@ pub struct Prepared {
 impl Prepared {
     /// Whether there is a certificate that can be used now, or none is asked for.
     pub fn is_enrolled(&self) -> bool {
-        self.plan.as_ref().is_none_or(|plan| plan.held.is_some())
+        self.missing().is_none()
     }
 
     /// Why there is none.
     pub fn missing(&self) -> Option<&str> {
-        self.plan.as_ref().and_then(|plan| plan.missing.as_deref())
+        self.plan.as_ref().and_then(Following::missing)
+    }
+
+    /// What an agent gave, where one does and has.
+    pub fn given(&self) -> Option<&Arc<GivenMaterial>> {
+        self.plan.as_ref().and_then(Following::given)
     }
 }
 
@@ -46,10 +52,24 @@ impl Engine {
     /// Looks at what the configuration asks for, and at what is held already, without using anything yet. Makes the folder.
     ///
     /// # Errors
-    /// Every problem that no authority can mend.
+    /// Every problem that neither authority nor agent can mend.
     pub fn prepare(&self, config: &Config, now: SystemTime) -> Result<Prepared, Vec<MaterialProblem>> {
-        let Identity::Authority(settings) = &config.identity else {
-            return Ok(Prepared { plan: None, findings: Vec::new() });
+        let settings = match &config.identity {
+            Identity::Files(_) => return Ok(Prepared { plan: None, findings: Vec::new() }),
+            #[cfg(feature = "spiffe")]
+            Identity::WorkloadApi(settings) => {
+                let before = match &self.plan {
+                    Some(Following::Agent(before)) => Some(&**before),
+                    _ => None,
+                };
+                let plan = super::workload::Plan::new(config, settings, before, &self.lists, now)
+                    .map_err(|unusable| unusable.problems)?;
+                return Ok(Prepared { plan: Some(Following::Agent(Box::new(plan))), findings: Vec::new() });
+            }
+            // No configuration of such a build has it.
+            #[cfg(not(feature = "spiffe"))]
+            Identity::WorkloadApi(_) => return Ok(Prepared { plan: None, findings: Vec::new() }),
+            Identity::Authority(settings) => settings,
         };
         let (state, mut findings) = StateDir::open(settings).map_err(|problem| vec![problem])?;
         let (held, missing) = match hold(config, &state, &self.lists, now)? {
@@ -63,7 +83,7 @@ impl Engine {
             Err(problem) => return Err(vec![problem]),
         }
         let plan = Plan::new(config, settings, state, held, missing);
-        Ok(Prepared { plan: Some(plan), findings })
+        Ok(Prepared { plan: Some(Following::Authority(Box::new(plan))), findings })
     }
 }
 
@@ -85,7 +105,7 @@ pub fn examine(
         Some(nothing_held(settings))
     };
     let state = StateDir::at(settings);
-    let mut problems = state.mode_problems();
+    let mut problems = state.access_problems();
     match (read_proof(&settings.bootstrap), &missing) {
         (Ok((_, open)), Some(missing)) => {
             problems.extend(open);

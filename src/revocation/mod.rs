@@ -145,7 +145,7 @@ impl Engine {
         let mut plan = Plan {
             settings: settings.clone(),
             issuers: Arc::new(issuers),
-            sources: self.sources_for(settings, now),
+            sources: self.sources_for(settings, material, now),
             cache: preparing.cache(settings, before.and_then(|before| before.cache.clone())),
             fetchers: None,
             told: before.map(|before| before.told.clone()).unwrap_or_default(),
@@ -156,7 +156,7 @@ impl Engine {
         }
         preparing.read_cache(&plan);
         for position in 0..plan.sources.len() {
-            preparing.read_source(&mut plan, position);
+            preparing.read_source(&mut plan, material, position);
             plan.sources[position].ask_again_for_what_is_gone(&preparing.taking.index, now);
         }
         preparing.finish(plan)
@@ -174,10 +174,11 @@ impl Engine {
     }
 
     /// The configured sources, and the learnt ones that may still be asked, with what is known of them.
-    fn sources_for(&self, settings: &Revocation, now: SystemTime) -> Vec<Source> {
+    fn sources_for(&self, settings: &Revocation, material: &TrustMaterial, now: SystemTime) -> Vec<Source> {
         let before = self.plan.as_ref().map_or(&[][..], |plan| &plan.sources);
         let mut sources: Vec<Source> = Vec::new();
-        for origin in settings.sources.iter().map(|source| Origin::from(&source.value)) {
+        let given = material.given().map(|given| Origin::Given(given.giver.as_str().into()));
+        for origin in settings.sources.iter().map(|source| Origin::from(&source.value)).chain(given) {
             let known = before.iter().find(|source| source.origin == origin);
             sources.push(known.cloned().unwrap_or_else(|| Source::new(origin, now)));
         }
@@ -391,6 +392,8 @@ impl Engine {
             }
             match source.origin {
                 Origin::Path(_) => plan.read_again(position, &mut taking, now),
+                // What is given is read again with what is given next.
+                Origin::Given(_) => {}
                 // One that is being asked is asked again soon, for it fails.
                 _ => source.next_attempt = source.next_attempt.map(|_| now),
             }

@@ -75,7 +75,8 @@ impl Plan {
             // Its change is noticed; what does not change with it, as a clock that was wrong, is found by trying again.
             let is_unusable = problems.iter().any(|problem| problem.kind == ProblemKind::Unusable);
             let at = schedule::after_failure(now, source.failures_in_a_row, self.settings.max_age, 0.0);
-            source.next_attempt = is_unusable.then_some(at);
+            let is_file = matches!(source.origin, Origin::Path(_));
+            source.next_attempt = (is_unusable && is_file).then_some(at);
         }
         problems
     }

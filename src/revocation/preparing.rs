@@ -109,11 +109,15 @@ impl Preparing {
         }
     }
 
-    /// Reads a file or a folder. One that gave CRLs before may fail, and they stay.
-    pub(super) fn read_source(&mut self, plan: &mut Plan, position: usize) {
-        let Origin::Path(path) = plan.sources[position].origin.clone() else { return };
+    /// Reads a file, a folder, or what came with the trust material. One that gave CRLs before may fail, and they stay.
+    pub(super) fn read_source(&mut self, plan: &mut Plan, material: &TrustMaterial, position: usize) {
         let begun = std::time::Instant::now();
-        let reading = plan.reader(&self.taking.index, self.now).path(&path);
+        let reader = plan.reader(&self.taking.index, self.now);
+        let reading = match (&plan.sources[position].origin, material.given()) {
+            (Origin::Path(path), _) => reader.path(path),
+            (Origin::Given(place), Some(given)) => reader.ders(given.crls.clone(), place),
+            _ => return,
+        };
         plan.sources[position].took = Some(begun.elapsed());
         let is_new = plan.sources[position].last_success.is_none();
         let problems = plan.take_path(position, &mut self.taking, reading, self.now);

@@ -109,6 +109,13 @@ impl Reader<'_> {
         reading.sorted()
     }
 
+    /// Reads CRLs in DER.
+    pub(super) fn ders(self, ders: Vec<Vec<u8>>, place: &Arc<str>) -> Reading {
+        let mut reading = Reading::default();
+        self.take(&mut reading, Ok(ders), place, VerifiedCrl::read);
+        reading.sorted()
+    }
+
     fn file(self, path: &Path, verify: Verify) -> Reading {
         let mut reading = Reading::default();
         self.take_file(&mut reading, path, verify);

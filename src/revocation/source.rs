@@ -20,6 +20,8 @@ pub(super) enum Origin {
     Url(CrlUrl),
     /// An address that a certificate or a CRL names.
     DistributionPoint(CrlUrl),
+    /// What came with the trust material, from whoever gave that.
+    Given(Arc<str>),
 }
 
 /// One source.
@@ -60,7 +62,7 @@ pub(super) struct Source {
 impl Origin {
     pub(super) fn url(&self) -> Option<&CrlUrl> {
         match self {
-            Self::Path(_) => None,
+            Self::Path(_) | Self::Given(_) => None,
             Self::Url(url) | Self::DistributionPoint(url) => Some(url),
         }
     }
@@ -69,6 +71,7 @@ impl Origin {
         match self {
             Self::Path(path) => place_of(path),
             Self::Url(url) | Self::DistributionPoint(url) => url.to_string().into(),
+            Self::Given(giver) => Arc::clone(giver),
         }
     }
 
@@ -78,6 +81,7 @@ impl Origin {
             Self::Path(_) => "file",
             Self::Url(_) => "url",
             Self::DistributionPoint(_) => "distribution_point",
+            Self::Given(_) => "workload_api",
         }
     }
 }

@@ -36,7 +36,7 @@ pub struct CrlStatus {
 pub struct SourceStatus {
     /// The file, folder or address.
     pub source: Arc<str>,
-    /// `file`, `directory`, `url` or `distribution_point`.
+    /// `file`, `directory`, `url`, `distribution_point` or `workload_api`.
     pub kind: &'static str,
     /// When it was last asked; absent before the first answer.
     pub last_attempt: Option<SystemTime>,

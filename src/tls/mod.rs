@@ -8,6 +8,7 @@ mod connect;
 mod error;
 mod peer;
 mod settings;
+mod signatures;
 mod stream;
 mod unjudged;
 mod verifier;

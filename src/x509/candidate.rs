@@ -59,6 +59,7 @@ impl Candidate<'_> {
         }
         ca_ders.push(self.material.anchor_ders[anchor].clone());
         self.anchor_rules(&self.material.anchor_facts[anchor], cas.len())?;
+        self.domain_rule(anchor)?;
         if cas.len() > usize::from(self.material.max_depth) {
             let by = "trust.max_depth".to_owned();
             return Err(RefusalReason::PathTooLong { limit: self.material.max_depth.into(), by });
@@ -93,6 +94,18 @@ impl Candidate<'_> {
             return Err(RefusalReason::WrongUsage { subject: subject(), usage: self.usage });
         }
         Ok(())
+    }
+
+    /// An anchor that was given for a trust domain vouches for its members alone.
+    fn domain_rule(&self, anchor: usize) -> Result<(), RefusalReason> {
+        let Some(domain) = &self.material.anchor_domains[anchor] else { return Ok(()) };
+        let names = &self.end_entity.info.names;
+        if names.spiffe_id.as_ref().is_some_and(|id| id.trust_domain() == domain.as_str()) {
+            return Ok(());
+        }
+        let found = if names.is_empty() { "no name".to_owned() } else { names.to_string() };
+        let (anchor, trust_domain) = (self.material.anchors[anchor].title(), domain.to_string());
+        Err(RefusalReason::OtherTrustDomain { anchor, trust_domain, found })
     }
 
     /// Looks the end entity and the intermediates up under the key of the certificate above each.

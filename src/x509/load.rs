@@ -1,5 +1,6 @@
 //! From files to [`TrustMaterial`], with every problem of one run.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -8,6 +9,8 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error as TlsError, InconsistentKeys};
 use rustls_pki_types::CertificateDer;
 use webpki::anchor_from_trusted_cert;
+
+use crate::identity::TrustDomain;
 
 use super::candidate::ca_rules;
 use super::diagnosis;
@@ -19,10 +22,16 @@ use super::pem::{self, Block, MAX_PEM_BYTES};
 use super::private_key::{is_key, signing_key};
 use super::public::{PublicCertificate, PublicSources};
 use super::revocation::RevocationLists;
-use super::{MaterialPart, MaterialProblem, MaterialSources, RefusalReason, TrustMaterial, UnusableMaterial, Usage};
+use super::{
+    GivenMaterial, MaterialPart, MaterialProblem, MaterialSources, RefusalReason, TrustMaterial, UnusableMaterial,
+    Usage,
+};
 
 /// The parts of our own pair.
 const OWN: (MaterialPart, MaterialPart) = (MaterialPart::Certificate, MaterialPart::PrivateKey);
+
+/// What to do about what was given to us.
+const GIVER: &str = "look at the log of the agent that gave it, and compare the clocks";
 
 /// Collects problems, so that one run reports all of them.
 struct Loader {
@@ -32,21 +41,30 @@ struct Loader {
 
 /// Our own chain, and its key where that is usable.
 struct Own {
-    path: PathBuf,
+    part: MaterialPart,
+    /// Where it is from, for messages.
+    place: String,
     chain: Vec<Known>,
     credential: Option<Arc<CertifiedKey>>,
 }
 
+/// An anchor, and the trust domain whose members alone it vouches for.
+type Anchor = (Known, Option<TrustDomain>);
+
 pub(super) fn load(
     sources: &MaterialSources,
+    given: Option<&Arc<GivenMaterial>>,
     lists: &Arc<RevocationLists>,
     now: SystemTime,
 ) -> Result<(TrustMaterial, Vec<MaterialProblem>), UnusableMaterial> {
     let mut loader = Loader { now, problems: Vec::new() };
-    let anchors = loader.anchors(&sources.anchors);
+    let anchors = loader.anchors(&sources.anchors, given.map(Arc::as_ref));
     let intermediates = loader.intermediates(&sources.intermediates);
-    let own = sources.certificate.as_deref().and_then(|path| loader.pair(OWN, path, sources.private_key.as_deref()));
-    let points = anchors.iter().map(|anchor| anchor_from_trusted_cert(&anchor.der).map(|point| point.to_owned()));
+    let own = match given {
+        Some(given) => loader.given_pair(given),
+        None => sources.certificate.as_deref().and_then(|path| loader.pair(OWN, path, sources.private_key.as_deref())),
+    };
+    let points = anchors.iter().map(|(anchor, _)| anchor_from_trusted_cert(&anchor.der).map(|point| point.to_owned()));
     let anchor_points = points.collect::<Result<Vec<_>, _>>().unwrap_or_else(|error| {
         let message = format!("a trust anchor cannot be read: {error}");
         loader.fatal(MaterialPart::Anchor(0), message, "reissue the CA certificate as X.509 version 3");
@@ -55,15 +73,17 @@ pub(super) fn load(
     let material = TrustMaterial {
         credential: own.as_ref().and_then(|own| own.credential.clone()),
         own: own.as_ref().and_then(|own| own.chain.first()).map(|first| first.facts.info.clone()),
-        anchors: anchors.iter().map(|anchor| anchor.facts.info.clone()).collect(),
+        anchors: anchors.iter().map(|(anchor, _)| anchor.facts.info.clone()).collect(),
         anchor_points,
-        anchor_facts: anchors.iter().map(|anchor| anchor.facts.clone()).collect(),
-        anchor_ders: anchors.into_iter().map(|anchor| anchor.der).collect(),
+        anchor_facts: anchors.iter().map(|(anchor, _)| anchor.facts.clone()).collect(),
+        anchor_ders: anchors.iter().map(|(anchor, _)| anchor.der.clone()).collect(),
+        anchor_domains: anchors.into_iter().map(|(_, domain)| domain).collect(),
         intermediates,
         own_chain: own.as_ref().map(|own| own.chain.clone()).unwrap_or_default(),
         max_depth: sources.max_depth,
         revocation: sources.revocation.clone(),
         lists: Arc::clone(lists),
+        given: given.cloned(),
     };
     if let Some(own) = own.filter(|_| !material.anchors.is_empty()) {
         loader.own_chain(&material, &own);
@@ -116,18 +136,8 @@ impl Loader {
 
     /// The certificates among the blocks; none, or one that is malformed, is fatal.
     fn certificates(&mut self, part: MaterialPart, path: &Path, blocks: &[Block]) -> Vec<Known> {
-        let mut known = Vec::new();
-        let certificates = blocks.iter().filter(|block| block.is_certificate());
-        for (block, position) in certificates.zip(1..) {
-            let der = CertificateDer::from(block.der.to_vec());
-            match read_certificate(&der) {
-                Ok(facts) => known.push(Known { der, facts }),
-                Err(reason) => {
-                    let message = format!("{}: certificate {position}: {reason}", path.display());
-                    self.fatal(part, message, reason.hint());
-                }
-            }
-        }
+        let ders = blocks.iter().filter(|block| block.is_certificate()).map(|block| block.der.to_vec().into());
+        let known = self.read(part, &path.display(), ders);
         if !blocks.iter().any(Block::is_certificate) {
             let found = pem::contents(blocks);
             let message = format!("{}: holds no certificate: found {found}, expected CERTIFICATE", path.display());
@@ -136,12 +146,30 @@ impl Loader {
         known
     }
 
-    fn anchors(&mut self, paths: &[PathBuf]) -> Vec<Known> {
-        let mut anchors: Vec<Known> = Vec::new();
+    /// Those that can be read; one that cannot is fatal.
+    fn read(
+        &mut self,
+        part: MaterialPart,
+        place: &dyn Display,
+        ders: impl Iterator<Item = CertificateDer<'static>>,
+    ) -> Vec<Known> {
+        let mut known = Vec::new();
+        for (der, position) in ders.zip(1..) {
+            match read_certificate(&der) {
+                Ok(facts) => known.push(Known { der, facts }),
+                Err(reason) => self.fatal(part, format!("{place}: certificate {position}: {reason}"), reason.hint()),
+            }
+        }
+        known
+    }
+
+    /// The anchors of the files, and those that were given.
+    fn anchors(&mut self, paths: &[PathBuf], given: Option<&GivenMaterial>) -> Vec<Anchor> {
+        let mut anchors: Vec<Anchor> = Vec::new();
         for (path, index) in paths.iter().zip(0..) {
             let part = MaterialPart::Anchor(index);
             for known in self.ca_certificates(part, path) {
-                if anchors.iter().any(|other| other.der == known.der) {
+                if anchors.iter().any(|(other, _)| other.der == known.der) {
                     let message = format!("{}: {:?} is listed twice", path.display(), known.facts.info.title());
                     self.note(part, message, "remove one of the two");
                     continue;
@@ -151,7 +179,21 @@ impl Loader {
                     let message = outside_validity(path, &known.facts);
                     self.note(part, message, "remove it, or replace it with its successor");
                 }
-                anchors.push(known);
+                anchors.push((known, None));
+            }
+        }
+        for bundle in given.iter().flat_map(|given| &given.bundles) {
+            let place =
+                format!("{}: the bundle of {:?}", given.map_or("", |given| &given.giver), bundle.trust_domain.as_str());
+            let known = self.read(MaterialPart::Given, &place, bundle.anchors.iter().cloned());
+            for known in self.cas(MaterialPart::Given, &place, known) {
+                // What the operator believes for anyone needs no word for some.
+                let is_there = |(other, domain): &Anchor| {
+                    other.der == known.der && domain.as_ref().is_none_or(|domain| *domain == bundle.trust_domain)
+                };
+                if !anchors.iter().any(is_there) {
+                    anchors.push((known, Some(bundle.trust_domain.clone())));
+                }
             }
         }
         if anchors.is_empty() && self.problems.is_empty() {
@@ -195,15 +237,21 @@ impl Loader {
             let message = format!("{}: holds a private key besides certificates", path.display());
             self.note(part, message, "keep the key of a CA away from its relying parties");
         }
+        let known = self.certificates(part, path, &blocks);
+        self.cas(part, &path.display(), known)
+    }
+
+    /// Those that are a CA's; another one is fatal.
+    fn cas(&mut self, part: MaterialPart, place: &dyn Display, certificates: Vec<Known>) -> Vec<Known> {
         let mut usable = Vec::new();
-        for known in self.certificates(part, path, &blocks) {
+        for known in certificates {
             match ca_rules(&known.facts) {
                 Ok(()) => usable.push(known),
                 Err(RefusalReason::NotACa { subject }) => {
-                    let message = format!("{}: {subject:?} is not a CA (basic constraints)", path.display());
+                    let message = format!("{place}: {subject:?} is not a CA (basic constraints)");
                     self.fatal(part, message, "list the certificate of the CA that issues the peers' certificates");
                 }
-                Err(reason) => self.fatal(part, format!("{}: {reason}", path.display()), reason.hint()),
+                Err(reason) => self.fatal(part, format!("{place}: {reason}"), reason.hint()),
             }
         }
         usable
@@ -234,18 +282,45 @@ impl Loader {
         };
         let chain = chain.filter(|_| is_whole)?;
         let part = if key_path.is_some() { private_key } else { certificate };
-        let ders = chain.iter().map(|known| known.der.clone()).collect();
-        let credential =
-            key.map(|key| CertifiedKey::new(ders, key)).and_then(|credential| match credential.keys_match() {
-                Ok(()) => Some(Arc::new(credential)),
-                Err(error) => {
-                    let key_path = key_path.unwrap_or(path);
-                    let message = mismatch(&error, key_path, path, &chain);
-                    self.fatal(part, message, "name the key and the certificate that were issued together");
-                    None
-                }
-            });
-        Some(Own { path: path.to_owned(), chain, credential })
+        let (key_place, place) = (key_path.unwrap_or(path).display().to_string(), path.display().to_string());
+        let credential = key.and_then(|key| self.joined(part, (&key_place, &place), key, &chain));
+        Some(Own { part: certificate, place, chain, credential })
+    }
+
+    /// A chain and its key that were given to us, judged as a pair, and as that of whom we are said to be.
+    fn given_pair(&mut self, given: &GivenMaterial) -> Option<Own> {
+        let (part, place) = (MaterialPart::Given, given.giver.clone());
+        let before = self.problems.len();
+        let chain = self.read(part, &format!("{place}: our chain"), given.chain.iter().cloned());
+        let block = Block { label: "PRIVATE KEY".to_owned(), der: given.key.clone(), is_encrypted: false };
+        let key = signing_key(&[block]).map_err(|error| self.fatal(part, format!("{place}: {error}"), GIVER)).ok();
+        let first = chain.first().filter(|_| self.problems.len() == before)?;
+        if first.facts.info.names.spiffe_id.as_ref() != Some(&given.spiffe_id) {
+            let names = &first.facts.info.names;
+            let found = if names.is_empty() { "no name".to_owned() } else { names.to_string() };
+            let message = format!("{place}: we are said to be {}, and the certificate proves {found}", given.spiffe_id);
+            self.fatal(part, message, GIVER);
+        }
+        let credential = key.and_then(|key| self.joined(part, (&place, &place), key, &chain));
+        Some(Own { part, place, chain, credential })
+    }
+
+    fn joined(
+        &mut self,
+        part: MaterialPart,
+        (key_place, place): (&str, &str),
+        key: Arc<dyn rustls::sign::SigningKey>,
+        chain: &[Known],
+    ) -> Option<Arc<CertifiedKey>> {
+        let credential = CertifiedKey::new(chain.iter().map(|known| known.der.clone()).collect(), key);
+        match credential.keys_match() {
+            Ok(()) => Some(Arc::new(credential)),
+            Err(error) => {
+                let message = mismatch(&error, key_place, place, chain);
+                self.fatal(part, message, "name the key and the certificate that were issued together");
+                None
+            }
+        }
     }
 
     fn key(&mut self, part: MaterialPart, path: &Path, blocks: &[Block]) -> Option<Arc<dyn rustls::sign::SigningKey>> {
@@ -297,8 +372,7 @@ impl Loader {
         let Some((first, rest)) = own.chain.split_first() else {
             return;
         };
-        let part = MaterialPart::Certificate;
-        let path = own.path.display();
+        let (part, path) = (own.part, &own.place);
         if first.facts.is_ca {
             let message = format!("{path}: the first certificate, {:?}, is a CA", first.facts.info.title());
             self.fatal(part, message, "put the end-entity certificate first, then its issuers in order");
@@ -310,6 +384,9 @@ impl Loader {
             verdict.map_err(|refusal| refusal.reason)
         };
         match (verify(Usage::Client), verify(Usage::Server)) {
+            (Err(reason), Err(_)) if part == MaterialPart::Given => {
+                self.fatal(part, format!("{path}: {reason}"), GIVER);
+            }
             (Err(reason), Err(_)) => self.fatal(part, format!("{path}: {reason}"), own_remedy(&reason)),
             (Err(reason), Ok(_)) => {
                 self.note(
@@ -364,9 +441,8 @@ fn own_remedy(reason: &RefusalReason) -> &'static str {
     }
 }
 
-fn mismatch(error: &TlsError, key: &Path, certificate: &Path, chain: &[Known]) -> String {
+fn mismatch(error: &TlsError, key: &str, certificate: &str, chain: &[Known]) -> String {
     let title = chain.first().map(|first| first.facts.info.title()).unwrap_or_default();
-    let (key, certificate) = (key.display(), certificate.display());
     match error {
         TlsError::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
             format!("{key}: the private key is not that of the certificate {title:?} in {certificate}")

@@ -9,9 +9,11 @@ use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 
+use crate::identity::TrustDomain;
+
 use super::facts::Facts;
 use super::revocation::{RevocationLists, RevocationPolicy};
-use super::{CertificateInfo, CrlIssuers, Refusal, RefusalReason, Usage, load};
+use super::{CertificateInfo, CrlIssuers, GivenMaterial, Refusal, RefusalReason, Usage, load};
 
 /// The files that trust material is read from, and how revocation is judged. The CRLs themselves are another's to find.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub enum MaterialPart {
     Bootstrap,
     /// `identity.state_dir`
     State,
+    /// What `identity.workload_api` gave.
+    Given,
 }
 
 /// Something wrong with the material.
@@ -96,6 +100,8 @@ pub struct TrustMaterial {
     pub(super) anchor_points: Vec<TrustAnchor<'static>>,
     pub(super) anchor_facts: Vec<Facts>,
     pub(super) anchor_ders: Vec<CertificateDer<'static>>,
+    /// Whose members alone an anchor vouches for; nothing for those that the operator names.
+    pub(super) anchor_domains: Vec<Option<TrustDomain>>,
     pub(super) intermediates: Vec<Known>,
     pub(super) max_depth: u8,
     /// Our own chain as we present it, end entity first.
@@ -103,6 +109,8 @@ pub struct TrustMaterial {
     /// Absent: nothing is checked.
     pub(super) revocation: Option<RevocationPolicy>,
     pub(super) lists: Arc<RevocationLists>,
+    /// What was given to us, beside what was read.
+    pub(super) given: Option<Arc<GivenMaterial>>,
 }
 
 /// A certificate with what was read of it.
@@ -135,7 +143,21 @@ impl TrustMaterial {
         lists: &Arc<RevocationLists>,
         now: SystemTime,
     ) -> Result<(Self, Vec<MaterialProblem>), UnusableMaterial> {
-        load::load(sources, lists, now)
+        load::load(sources, None, lists, now)
+    }
+
+    /// As [`TrustMaterial::load_at`], with our own chain and key, and further anchors, as they were given to us. The files of
+    /// `sources` name neither chain nor key.
+    ///
+    /// # Errors
+    /// Every problem, fatal or not, if any is fatal.
+    pub fn load_given(
+        sources: &MaterialSources,
+        given: &Arc<GivenMaterial>,
+        lists: &Arc<RevocationLists>,
+        now: SystemTime,
+    ) -> Result<(Self, Vec<MaterialProblem>), UnusableMaterial> {
+        load::load(sources, Some(given), lists, now)
     }
 
     /// Without any anchor, so that nobody is believed, and without a certificate of our own.
@@ -147,11 +169,13 @@ impl TrustMaterial {
             anchor_points: Vec::new(),
             anchor_facts: Vec::new(),
             anchor_ders: Vec::new(),
+            anchor_domains: Vec::new(),
             intermediates: Vec::new(),
             max_depth: 0,
             own_chain: Vec::new(),
             revocation: None,
             lists: Arc::clone(lists),
+            given: None,
         }
     }
 
@@ -160,9 +184,23 @@ impl TrustMaterial {
         &self.lists
     }
 
-    /// The trust anchors as the TLS library takes them.
+    /// The trust anchors as the TLS library takes them, for servers of which a name alone is expected. Those that vouch for the
+    /// members of one trust domain are not among them.
     pub fn root_store(&self) -> RootCertStore {
-        RootCertStore { roots: self.anchor_points.clone() }
+        let any = self.anchor_points.iter().zip(&self.anchor_domains).filter(|(_, domain)| domain.is_none());
+        RootCertStore { roots: any.map(|(point, _)| point.clone()).collect() }
+    }
+
+    /// What was given to us, where it was.
+    pub fn given(&self) -> Option<&GivenMaterial> {
+        self.given.as_deref()
+    }
+
+    /// The trust domain that an anchor vouches for, where that is another than ours: what its members prove beside their SPIFFE ID
+    /// does not count here.
+    pub(super) fn is_foreign(&self, anchor: usize) -> bool {
+        let own = self.given.as_ref().map(|given| given.spiffe_id.trust_domain());
+        self.anchor_domains[anchor].as_ref().is_some_and(|domain| Some(domain.as_str()) != own)
     }
 
     /// How revocation is judged; absent where it is not.

@@ -10,10 +10,12 @@ mod candidate;
 mod certificate;
 mod credential;
 mod crl;
+pub(crate) mod der_writer;
 mod details;
 mod diagnosis;
 mod distinguished_name;
 mod facts;
+mod given;
 mod instant;
 mod load;
 mod material;
@@ -37,6 +39,7 @@ pub use crl::{
     NotTaken, RevocationIndex, VerifiedCrl, digest, read_crl_file, split_crls,
 };
 pub use details::{CertificateDetails, CertificateFile, CertificateFileError};
+pub use given::{Bundle, GivenMaterial, split_certificates};
 pub use instant::Instant;
 pub use material::{MaterialPart, MaterialProblem, MaterialSources, TrustMaterial, UnusableMaterial};
 pub use names::{presented_names, proves_name};

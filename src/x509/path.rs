@@ -49,6 +49,8 @@ pub struct VerifiedPath {
     pub anchor: CertificateInfo,
     /// What each certificate below the anchor is looked up by, the end entity's first.
     lookups: Vec<Lookup>,
+    /// It leads to the anchor of another trust domain than ours, so that the SPIFFE ID alone is proven.
+    is_foreign: bool,
 }
 
 /// What a certificate of a verified path is looked up by.
@@ -91,7 +93,7 @@ impl fmt::Display for Usage {
 impl VerifiedPath {
     /// A path that is known to be good from elsewhere, to be shown.
     pub fn known(end_entity: CertificateInfo, intermediates: Vec<CertificateInfo>, anchor: CertificateInfo) -> Self {
-        Self { end_entity, intermediates, anchor, lookups: Vec::new() }
+        Self { end_entity, intermediates, anchor, lookups: Vec::new(), is_foreign: false }
     }
 
     /// When the first certificate of the path ends.
@@ -109,7 +111,11 @@ impl VerifiedPath {
         end_entity: &CertificateDer<'_>,
         expected: &[PeerPattern],
     ) -> Result<Self, Box<Refusal>> {
-        if expected.iter().any(|pattern| proves_name(end_entity, pattern, &self.end_entity.names)) {
+        let names = &self.end_entity.names;
+        let is_proven = |pattern: &PeerPattern| {
+            if self.is_foreign { pattern.matches_names(names) } else { proves_name(end_entity, pattern, names) }
+        };
+        if expected.iter().any(is_proven) {
             return Ok(self);
         }
         let expected: Vec<String> = expected.iter().map(ToString::to_string).collect();
@@ -142,7 +148,7 @@ impl TrustMaterial {
         now: SystemTime,
         revocation: RevocationCheck,
     ) -> Result<VerifiedPath, Box<Refusal>> {
-        let facts = Facts::read(end_entity)
+        let mut facts = Facts::read(end_entity)
             .map_err(|error| Box::new(refusal(None, RefusalReason::Malformed { detail: error.detail })))?;
         match self.judge(end_entity, &facts, intermediates, usage, now, revocation) {
             Ok((cas, anchor)) => {
@@ -154,9 +160,14 @@ impl TrustMaterial {
                     has_no_revocation: subject.has_no_revocation(),
                     issuer_key: issuer.issuer_key,
                 });
-                let (lookups, anchor) = (lookups.collect(), self.anchors[anchor].clone());
+                let (lookups, is_foreign) = (lookups.collect(), self.is_foreign(anchor));
+                let anchor = self.anchors[anchor].clone();
                 let intermediates = cas.into_iter().map(|ca| ca.info).collect();
-                Ok(VerifiedPath { end_entity: facts.info, intermediates, anchor, lookups })
+                if is_foreign {
+                    facts.info.names.dns_names.clear();
+                    facts.info.names.ip_addresses.clear();
+                }
+                Ok(VerifiedPath { end_entity: facts.info, intermediates, anchor, lookups, is_foreign })
             }
             Err(reason) => Err(Box::new(refusal(Some(facts.info), reason))),
         }

@@ -184,6 +184,18 @@ pub enum RefusalReason {
         /// The names that the certificate proves.
         found: String,
     },
+    /// A certificate below the anchor of a trust domain that is of no member of it (SPIFFE Workload API section 4.6).
+    #[error(
+        "the trust anchor \"{anchor}\" vouches for the trust domain \"{trust_domain}\" alone, and the certificate proves {found}"
+    )]
+    OtherTrustDomain {
+        /// The anchor.
+        anchor: String,
+        /// The trust domain.
+        trust_domain: String,
+        /// What the certificate proves.
+        found: String,
+    },
     /// More than one SPIFFE ID (SPIFFE X509-SVID section 2).
     #[error("the certificate names more than one SPIFFE ID: {}", List(.names))]
     AmbiguousIdentity {
@@ -235,6 +247,7 @@ impl RefusalReason {
             Self::RevocationUnknown { .. } => "revocation_unknown",
             Self::RevocationStale { .. } => "revocation_stale",
             Self::NameMismatch { .. } => "name_mismatch",
+            Self::OtherTrustDomain { .. } => "other_trust_domain",
             Self::AmbiguousIdentity { .. } => "ambiguous_identity",
             Self::InvalidSpiffeId { .. } => "invalid_spiffe_id",
             Self::TooManyCertificates { .. } => "too_many_certificates",
@@ -284,6 +297,9 @@ impl RefusalReason {
                 "fetch a newer CRL from the CA, or see revocation.grace and revocation.on_stale"
             }
             Self::NameMismatch { .. } => "compare \"expect\" with the names in the peer's certificate",
+            Self::OtherTrustDomain { .. } => {
+                "a bundle of the SPIFFE Workload API certifies its own trust domain alone; for others federate with theirs"
+            }
             Self::AmbiguousIdentity { .. } => "reissue with one SPIFFE ID",
             Self::InvalidSpiffeId { .. } => "reissue with a SPIFFE ID such as spiffe://trust-domain/service",
             Self::TooManyCertificates { .. } | Self::PathsTooMany => {
@@ -301,7 +317,9 @@ impl RefusalReason {
             Self::CriticalExtension { .. } => CertificateError::UnhandledCriticalExtension,
             Self::Expired { .. } => CertificateError::Expired,
             Self::NotYetValid { .. } => CertificateError::NotValidYet,
-            Self::UnknownIssuer { .. } | Self::AnchorExpired { .. } => CertificateError::UnknownIssuer,
+            Self::UnknownIssuer { .. } | Self::AnchorExpired { .. } | Self::OtherTrustDomain { .. } => {
+                CertificateError::UnknownIssuer
+            }
             Self::BadSignature { .. } => CertificateError::BadSignature,
             // This one, whatever its name says, sends `unsupported_certificate`.
             Self::UnsupportedAlgorithm { .. }

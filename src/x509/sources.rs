@@ -16,7 +16,7 @@ impl MaterialSources {
         let served = served.map(Enrolment::anchors_file).filter(|file| file.exists());
         let anchors = paths(&trust.anchors).into_iter().chain(served);
         Self {
-            certificate: Some(certificate),
+            certificate,
             private_key,
             anchors: anchors.collect(),
             intermediates: paths(&trust.intermediates),

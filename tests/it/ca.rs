@@ -325,6 +325,31 @@ fn a_ledger_of_an_earlier_version_is_taken_over_once_with_all_that_it_says() {
 }
 
 #[test]
+fn a_store_of_an_earlier_version_is_brought_up_to_date_and_loses_nothing() {
+    let ca = Ca::new(&[]);
+    for name in ["ads", "users", "gateway"] {
+        ca.ok(&["issue", "--name", name]);
+    }
+    ca.ok(&["revoke", "--name", "ads"]);
+    ca.ok(&["crl"]);
+    ca.ok(&["revoke", "--name", "users"]);
+    let before = ca.ok(&["list", "--all", "--json"]);
+    // As the first version of the schema was.
+    let script = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1])\nfor s in ['DROP TABLE delta_crls','DROP INDEX \
+         certificates_by_revocation','ALTER TABLE certificates DROP COLUMN revoked_version','UPDATE schema_version SET version=1']: \
+         c.execute(s)\nc.commit()";
+    let undone = Command::new("python3").args(["-c", script]).arg(ca.path("authority/authority.db")).output();
+    let undone = undone.expect("python3 is installed");
+    assert!(undone.status.success(), "{}", text(&undone.stderr));
+    assert_eq!(ca.ok(&["list", "--all", "--json"]), before);
+    ca.ok(&["crl"]);
+    assert_eq!(crl_numbers(&ca.path("ca.crl")), [2], "numbers go on");
+    assert_says(&ca.judged("ads", &[]), &["error 23"]);
+    assert_says(&ca.judged("users", &[]), &["error 23"]);
+    assert_says(&ca.judged("gateway", &[]), &["gateway.pem: OK"]);
+}
+
+#[test]
 fn of_commands_that_find_a_ledger_at_once_one_takes_it_over() {
     let ca = Ca::new(&[]);
     as_ledger(&ca);

@@ -86,7 +86,7 @@ fn environment_variables_stand_for_strings_integers_and_booleans() {
     let (config, warnings) = parse(&text).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(warnings, []);
     let (certificate, key) = config.identity.files();
-    assert_eq!(certificate, Path::new("/etc/mantlet/ads.pem"));
+    assert_eq!(certificate.expect("set"), Path::new("/etc/mantlet/ads.pem"));
     assert_eq!(key.expect("set"), Path::new("conf/certs/$ads.key"));
     assert_eq!(config.inbound[0].listen.value.to_string(), "0.0.0.0:8443");
     assert_eq!((config.runtime.workers, config.log.access), (3, true));
@@ -222,7 +222,7 @@ fn an_authority_takes_the_place_of_the_files() {
     let enrolment = config.identity.enrolment().expect("an authority");
     assert_eq!(enrolment.authority.value.to_string(), "https://ca.internal:8444");
     assert_eq!(enrolment.expect.to_string(), "ca.internal");
-    assert_eq!(config.identity.files(), (Path::new("conf/state/credential.pem").to_owned(), None));
+    assert_eq!(config.identity.files(), (Some(Path::new("conf/state/credential.pem").to_owned()), None));
     assert!(!config.trust.anchors_from_authority, "files that are named are all that is believed");
     let (config, _) = parse(&text.replace("[trust]\nanchors = [\"certs/ca.pem\"]", "")).expect("good");
     assert!(config.trust.anchors_from_authority && config.trust.anchors.is_empty());

@@ -31,6 +31,8 @@ mod security;
 mod service_manager;
 mod shutdown;
 mod smuggling;
+#[cfg(feature = "spiffe")]
+mod spiffe;
 mod status;
 mod streaming;
 mod support;

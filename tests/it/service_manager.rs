@@ -71,6 +71,31 @@ fn it_is_ready_when_everything_is_served_and_not_before() {
     std::net::TcpStream::connect(sidecar.address("ads")).unwrap();
 }
 
+/// An authority that nobody listens for.
+#[test]
+fn a_start_that_waits_for_a_certificate_is_not_over_and_says_so() {
+    let manager = Manager::at_path();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let folder = &manager.pki.folder;
+    let secret = folder.path().join("secret");
+    crate::support::pki::write_private(&secret, "secret");
+    let files = manager.config("");
+    let (_, rest) = files.split_once("[trust]").unwrap();
+    let waiting = format!(
+        "[identity]\nauthority = \"https://{nobody}\"\nname = \"adservice\"\nbootstrap_secret_file = \"{}\"\nstate_dir = \"{}\"\n[trust]{rest}",
+        secret.display(),
+        folder.path().join("state").display()
+    );
+    let sidecar = Sidecar::start_with(&waiting, &[("NOTIFY_SOCKET", &manager.name)]);
+    assert_eq!(manager.hears(), ["STATUS=waiting for the first certificate", "EXTEND_TIMEOUT_USEC=30000000"]);
+    // A reload before the end of the start is none for the service manager.
+    sidecar.signal("HUP");
+    sidecar.wait_for("failure", |event| event["message"] == "we are not certified");
+    replace(&sidecar.config, &files);
+    assert_eq!(manager.hears(), ["READY=1", "STATUS=serving"]);
+    std::net::TcpStream::connect(sidecar.address("ads")).unwrap();
+}
+
 #[test]
 fn a_reload_has_a_beginning_and_an_end_whether_it_is_taken_up_or_not() {
     let manager = Manager::with_abstract_name();

@@ -14,7 +14,7 @@ use crate::ca::{
 };
 use crate::x509::SerialNumber;
 
-use super::query::{self, STATE, SecretRecord, StoreState, sql};
+use super::query::{self, DeltaBase, STATE, SecretRecord, StoreState, sql};
 use super::{Store, fault};
 
 /// A change that is being made. No other process writes until it is committed or dropped; dropped, it did not happen.
@@ -110,11 +110,13 @@ impl Change {
         revocation: Revocation,
     ) -> Result<bool, CaError> {
         let query = sqlx::query(
-            "UPDATE certificates SET revoked_at = $1, revoked_reason = $2 WHERE serial = $3 AND revoked_at IS NULL",
+            "UPDATE certificates SET revoked_at = $1, revoked_reason = $2, revoked_version = $3 \
+             WHERE serial = $4 AND revoked_at IS NULL",
         );
         let done = query
             .bind(revocation.at.to_unix())
             .bind(revocation.reason.as_str())
+            .bind(self.state.version)
             .bind(serial.to_string())
             .execute(&mut *self.transaction)
             .await
@@ -133,7 +135,23 @@ impl Change {
     pub(in crate::ca) async fn record_crl(&mut self, crl: &StoredCrl) -> Result<(), CaError> {
         self.state.crls_version = self.state.version;
         let write = upsert_crl(&mut self.transaction, crl, self.state.version);
-        if write.await.map_err(fault_at(&self.place, "write to"))? {
+        let is_next = write.await.map_err(fault_at(&self.place, "write to"))?;
+        self.check_is_next(is_next, crl)
+    }
+
+    /// Records a delta CRL and the complete one that it starts from.
+    ///
+    /// # Errors
+    /// Where the issuer has one with the same number or a higher one.
+    pub(in crate::ca) async fn record_delta_crl(&mut self, crl: &StoredCrl, base: DeltaBase) -> Result<(), CaError> {
+        self.state.crls_version = self.state.version;
+        let write = upsert_delta_crl(&mut self.transaction, crl, base, self.state.version);
+        let is_next = write.await.map_err(fault_at(&self.place, "write to"))?;
+        self.check_is_next(is_next, crl)
+    }
+
+    fn check_is_next(&self, is_next: bool, crl: &StoredCrl) -> Result<(), CaError> {
+        if is_next {
             return Ok(());
         }
         let number = crl.record.number;
@@ -141,13 +159,15 @@ impl Change {
         Err(CaError::StoreCorrupt { place: self.place.to_string(), reason })
     }
 
-    /// True where certificates of an issuer were revoked after its last CRL was signed, or it has none.
+    /// Forgets the delta CRL of an issuer that has one.
+    pub(in crate::ca) async fn remove_delta_crl(&mut self, issuer: IssuerId) -> Result<(), CaError> {
+        let removed = sqlx::query("DELETE FROM delta_crls WHERE issuer = $1").bind(issuer.to_string());
+        removed.execute(&mut *self.transaction).await.map(drop).map_err(fault_at(&self.place, "write to"))
+    }
+
+    /// True where certificates of an issuer were revoked after its last CRL was signed, complete or delta, or it has none.
     pub(in crate::ca) async fn lacks_revocations(&mut self, issuer: IssuerId) -> Result<bool, CaError> {
-        let query = sqlx::query("SELECT version FROM crls WHERE issuer = $1").bind(issuer.to_string());
-        let row = query.fetch_optional(&mut *self.transaction).await.map_err(fault_at(&self.place, "read"))?;
-        let version: Option<i64> = row.and_then(|row| sqlx::Row::try_get(&row, "version").ok());
-        // Version 0: it came from a ledger, and what it lacks is not known.
-        Ok(version.is_none_or(|version| version == 0 || version < self.state.revoked_version))
+        query::lacks_revocations(&mut self.transaction, issuer).await.map_err(fault_at(&self.place, "read"))
     }
 
     /// Records a certificate of the authority itself, whose anchor is published from now on.
@@ -286,7 +306,7 @@ pub(super) async fn insert_certificate(
 ) -> sqlx::Result<()> {
     let query = sqlx::query(
         "INSERT INTO certificates (serial, position, kind, issuer, name, spiffe, dns, ip, not_before, not_after, sha256, \
-         revoked_at, revoked_reason) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+         revoked_at, revoked_reason, revoked_version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
     );
     let query = query
         .bind(certificate.serial.to_string())
@@ -301,7 +321,8 @@ pub(super) async fn insert_certificate(
         .bind(certificate.not_after.to_unix())
         .bind(&certificate.sha256)
         .bind(revocation.map(|revocation| revocation.at.to_unix()))
-        .bind(revocation.map(|revocation| revocation.reason.as_str()));
+        .bind(revocation.map(|revocation| revocation.reason.as_str()))
+        .bind(revocation.map(|_| position));
     query.execute(connection).await.map(drop)
 }
 
@@ -316,6 +337,33 @@ pub(super) async fn upsert_crl(connection: &mut AnyConnection, crl: &StoredCrl, 
     let query = query
         .bind(crl.record.issuer.to_string())
         .bind(i64::try_from(crl.record.number).unwrap_or(i64::MAX))
+        .bind(crl.record.this_update.to_unix())
+        .bind(crl.record.next_update.to_unix())
+        .bind(i64::try_from(crl.entries).unwrap_or(i64::MAX))
+        .bind(version)
+        .bind(STANDARD.encode(&crl.der));
+    Ok(query.execute(connection).await?.rows_affected() > 0)
+}
+
+/// The same of a delta CRL.
+async fn upsert_delta_crl(
+    connection: &mut AnyConnection,
+    crl: &StoredCrl,
+    base: DeltaBase,
+    version: i64,
+) -> sqlx::Result<bool> {
+    let query = sqlx::query(
+        "INSERT INTO delta_crls (issuer, number, base_number, base_version, this_update, next_update, entries, version, der) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (issuer) DO UPDATE SET number = excluded.number, \
+         base_number = excluded.base_number, base_version = excluded.base_version, this_update = excluded.this_update, \
+         next_update = excluded.next_update, entries = excluded.entries, version = excluded.version, \
+         der = excluded.der WHERE delta_crls.number < excluded.number",
+    );
+    let query = query
+        .bind(crl.record.issuer.to_string())
+        .bind(i64::try_from(crl.record.number).unwrap_or(i64::MAX))
+        .bind(i64::try_from(base.number).unwrap_or(i64::MAX))
+        .bind(base.version)
         .bind(crl.record.this_update.to_unix())
         .bind(crl.record.next_update.to_unix())
         .bind(i64::try_from(crl.entries).unwrap_or(i64::MAX))

@@ -16,6 +16,10 @@ mod sqlite {
 /// What was tried, where, and what became of it.
 pub(super) fn of(action: &'static str, place: String, error: sqlx::Error) -> CaError {
     let code = match &error {
+        // Nobody but a hand of another, or a disk, writes what cannot be read.
+        sqlx::Error::ColumnDecode { index, source } => {
+            return CaError::StoreCorrupt { place, reason: format!("in the column {index}: {source}") };
+        }
         sqlx::Error::Database(error) => error.code().map(std::borrow::Cow::into_owned),
         _ => None,
     };

@@ -18,7 +18,7 @@ use super::{Store, StorePlace};
 
 const LEDGER_VERSION: u32 = 1;
 /// Every table but the schema's version, and the order in which they are copied.
-const TABLES: [(&str, &[&str]); 8] = [
+const TABLES: [(&str, &[&str]); 9] = [
     ("settings", &["name", "value"]),
     ("issuers", &["issuer", "der"]),
     (
@@ -37,9 +37,14 @@ const TABLES: [(&str, &[&str]); 8] = [
             "sha256",
             "revoked_at",
             "revoked_reason",
+            "revoked_version",
         ],
     ),
     ("crls", &["issuer", "number", "this_update", "next_update", "entries", "version", "der"]),
+    (
+        "delta_crls",
+        &["issuer", "number", "base_number", "base_version", "this_update", "next_update", "entries", "version", "der"],
+    ),
     ("entities", &["name", "spiffe", "dns", "ip", "purpose", "max_ttl", "expires", "state", "created", "version"]),
     ("secrets", &["sha256", "name", "created", "expires", "used_at"]),
     ("log", &["entry", "at", "actor", "action", "subject", "detail", "sha256"]),
@@ -215,13 +220,15 @@ async fn copy(
 }
 
 fn is_number(column: &str) -> bool {
-    const NUMBERS: [&str; 24] = [
+    const NUMBERS: [&str; 26] = [
         "id",
         "position",
         "not_before",
         "not_after",
         "revoked_at",
         "number",
+        "base_number",
+        "base_version",
         "this_update",
         "next_update",
         "entries",
@@ -290,7 +297,7 @@ fn read_ledger(mut file: &File, path: &Path) -> Result<Ledger, CaError> {
             }
             Event::Crl(crl) => {
                 let ledger::Crl { issuer, number, this_update, next_update } = crl;
-                let record = CrlRecord { issuer, number, this_update, next_update };
+                let record = CrlRecord { issuer, number, base_number: None, this_update, next_update };
                 if let Some(earlier) = read.crls.insert(issuer, record).filter(|earlier| earlier.number >= number) {
                     return Err(corrupt(line, format!("CRL number {number} follows {}", earlier.number)));
                 }

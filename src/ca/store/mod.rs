@@ -30,8 +30,9 @@ use super::{CaError, Timestamp};
 pub(super) use change::{Change, Entry, digest_of_entry};
 pub use query::{CertificateFilter, LogEntry, SecretRecord, StoreFigures, StoreState};
 pub(super) use query::{
-    certificate, certificate_by_digest, certificates, crl, crls, entities, entity, figures, issuers, latest_valid,
-    log_entries, revoked_by, secrets_of, setting, valid_of_generation,
+    DeltaBase, certificate, certificate_by_digest, certificates, complete_record, crl, crls, delta_record, entities,
+    entity, figures, issuers, latest_valid, log_entries, revoked_by, revoked_since, secrets_of, setting,
+    valid_of_generation,
 };
 
 /// How long a connection, or another writer, is waited for before the store counts as away.

@@ -87,6 +87,14 @@ pub struct SecretRecord {
     pub used_at: Option<Timestamp>,
 }
 
+/// The complete CRL that a delta CRL starts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::ca) struct DeltaBase {
+    pub(in crate::ca) number: u64,
+    /// Of the change that recorded it.
+    pub(in crate::ca) version: i64,
+}
+
 /// What there is, counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StoreFigures {
@@ -206,11 +214,40 @@ pub(in crate::ca) async fn revoked_by(
     );
     let rows =
         query.bind(issuer.to_string()).bind(last_update.map_or(0, Timestamp::to_unix)).fetch_all(connection).await?;
-    let entry = |row: &AnyRow| {
-        let revocation = revocation_of(row)?.ok_or(sqlx::Error::RowNotFound)?;
-        Ok((parsed(row, "serial")?, revocation))
-    };
-    rows.iter().map(entry).collect()
+    rows.iter().map(crl_entry_of).collect()
+}
+
+/// What an issuer's delta CRL must list: everything since the complete one that it starts from, whatever has expired since (RFC
+/// 5280 section 5.2.4).
+pub(in crate::ca) async fn revoked_since(
+    connection: &mut AnyConnection,
+    issuer: IssuerId,
+    base: DeltaBase,
+) -> sqlx::Result<Vec<(SerialNumber, Revocation)>> {
+    let query = sqlx::query(
+        "SELECT serial, revoked_at, revoked_reason FROM certificates WHERE issuer = $1 AND revoked_at IS NOT NULL \
+         AND revoked_version > $2 ORDER BY revoked_at, serial",
+    );
+    let rows = query.bind(issuer.to_string()).bind(base.version).fetch_all(connection).await?;
+    rows.iter().map(crl_entry_of).collect()
+}
+
+/// True where certificates of an issuer were revoked after its last CRL was signed, complete or delta, or it has none.
+pub(super) async fn lacks_revocations(connection: &mut AnyConnection, issuer: IssuerId) -> sqlx::Result<bool> {
+    let query = sqlx::query(
+        "SELECT version FROM crls WHERE issuer = $1 UNION ALL SELECT version FROM delta_crls WHERE issuer = $1 \
+         ORDER BY version DESC LIMIT 1",
+    );
+    let last = query.bind(issuer.to_string()).fetch_optional(&mut *connection).await?;
+    let version: i64 = last.map_or(Ok(0), |row| row.try_get("version"))?;
+    if version == 0 {
+        // There is none, or it came from a ledger and what it lacks is not known.
+        return Ok(true);
+    }
+    let query = sqlx::query(
+        "SELECT serial FROM certificates WHERE issuer = $1 AND revoked_at IS NOT NULL AND revoked_version > $2 LIMIT 1",
+    );
+    Ok(query.bind(issuer.to_string()).bind(version).fetch_optional(connection).await?.is_some())
 }
 
 /// How many certificates of services, issued by this generation, are valid, and when the last of them ends.
@@ -247,12 +284,49 @@ pub(in crate::ca) async fn crl(connection: &mut AnyConnection, issuer: IssuerId)
     query.bind(issuer.to_string()).fetch_optional(connection).await?.as_ref().map(crl_of).transpose()
 }
 
-/// The last CRL of each issuer.
+/// The number and dates of an issuer's last complete CRL, and itself as what a delta CRL starts from.
+pub(in crate::ca) async fn complete_record(
+    connection: &mut AnyConnection,
+    issuer: IssuerId,
+) -> sqlx::Result<Option<(CrlRecord, DeltaBase)>> {
+    let query = sqlx::query("SELECT issuer, number, this_update, next_update, version FROM crls WHERE issuer = $1");
+    let row = query.bind(issuer.to_string()).fetch_optional(connection).await?;
+    let read = |row: AnyRow| {
+        let record = record_of(&row)?;
+        Ok((record, DeltaBase { number: record.number, version: row.try_get("version")? }))
+    };
+    row.map(read).transpose()
+}
+
+/// The number and dates of an issuer's last delta CRL, and what it starts from.
+pub(in crate::ca) async fn delta_record(
+    connection: &mut AnyConnection,
+    issuer: IssuerId,
+) -> sqlx::Result<Option<(CrlRecord, DeltaBase)>> {
+    let query = sqlx::query(
+        "SELECT issuer, number, base_number, base_version, this_update, next_update FROM delta_crls WHERE issuer = $1",
+    );
+    let row = query.bind(issuer.to_string()).fetch_optional(connection).await?;
+    let read = |row: AnyRow| {
+        let base = DeltaBase { number: number(&row, "base_number")?, version: row.try_get("base_version")? };
+        Ok((CrlRecord { base_number: Some(base.number), ..record_of(&row)? }, base))
+    };
+    row.map(read).transpose()
+}
+
+/// The last CRL of each issuer, and then the last delta CRLs.
 pub(in crate::ca) async fn crls(connection: &mut AnyConnection) -> sqlx::Result<Vec<StoredCrl>> {
-    let query = sqlx::query("SELECT issuer, number, this_update, next_update, entries, der FROM crls");
-    let mut crls: Vec<StoredCrl> =
-        query.fetch_all(connection).await?.iter().map(crl_of).collect::<sqlx::Result<_>>()?;
-    crls.sort_by_key(|crl| crl.record.issuer);
+    let complete = sqlx::query("SELECT issuer, number, this_update, next_update, entries, der FROM crls");
+    let deltas =
+        sqlx::query("SELECT issuer, number, base_number, this_update, next_update, entries, der FROM delta_crls");
+    let (complete, deltas) = (complete.fetch_all(&mut *connection).await?, deltas.fetch_all(connection).await?);
+    let deltas = deltas.iter().map(|row| {
+        let mut delta = crl_of(row)?;
+        delta.record.base_number = Some(number(row, "base_number")?);
+        Ok(delta)
+    });
+    let mut crls: Vec<StoredCrl> = complete.iter().map(crl_of).chain(deltas).collect::<sqlx::Result<_>>()?;
+    crls.sort_by_key(|crl| (crl.record.base_number.is_some(), crl.record.issuer));
     Ok(crls)
 }
 
@@ -340,6 +414,10 @@ pub(in crate::ca) async fn figures(
 }
 
 fn certificate_of(row: &AnyRow) -> sqlx::Result<CertificateRecord> {
+    read_certificate(row).map_err(|error| in_row(row, "certificates", "serial", error))
+}
+
+fn read_certificate(row: &AnyRow) -> sqlx::Result<CertificateRecord> {
     let kind: String = row.try_get("kind")?;
     let certificate = IssuedCertificate {
         serial: parsed(row, "serial")?,
@@ -362,16 +440,29 @@ fn revocation_of(row: &AnyRow) -> sqlx::Result<Option<Revocation>> {
 }
 
 fn crl_of(row: &AnyRow) -> sqlx::Result<StoredCrl> {
-    let record = CrlRecord {
+    Ok(StoredCrl { record: record_of(row)?, entries: number(row, "entries")?, der: octets(row, "der")? })
+}
+
+/// As of a complete CRL.
+fn record_of(row: &AnyRow) -> sqlx::Result<CrlRecord> {
+    Ok(CrlRecord {
         issuer: parsed(row, "issuer")?,
         number: number(row, "number")?,
+        base_number: None,
         this_update: time(row, "this_update")?,
         next_update: time(row, "next_update")?,
-    };
-    Ok(StoredCrl { record, entries: number(row, "entries")?, der: octets(row, "der")? })
+    })
+}
+
+fn crl_entry_of(row: &AnyRow) -> sqlx::Result<(SerialNumber, Revocation)> {
+    Ok((parsed(row, "serial")?, revocation_of(row)?.ok_or(sqlx::Error::RowNotFound)?))
 }
 
 fn entity_of(row: &AnyRow) -> sqlx::Result<Entity> {
+    read_entity(row).map_err(|error| in_row(row, "entities", "name", error))
+}
+
+fn read_entity(row: &AnyRow) -> sqlx::Result<Entity> {
     let (state, purpose): (String, String) = (row.try_get("state")?, row.try_get("purpose")?);
     let max_ttl: Option<i64> = row.try_get("max_ttl")?;
     let expires: Option<i64> = row.try_get("expires")?;
@@ -424,6 +515,17 @@ fn octets(row: &AnyRow, column: &'static str) -> sqlx::Result<Vec<u8>> {
 fn parsed<T: FromStr>(row: &AnyRow, column: &'static str) -> sqlx::Result<T> {
     let text: String = row.try_get(column)?;
     text.parse().map_err(|_| strange(column, &text))
+}
+
+/// Names the row in which a value is out of place.
+fn in_row(row: &AnyRow, table: &str, key: &str, error: sqlx::Error) -> sqlx::Error {
+    match error {
+        sqlx::Error::ColumnDecode { index, source } => {
+            let value: String = row.try_get(key).unwrap_or_default();
+            sqlx::Error::ColumnDecode { index: format!("{index} of {table}, {key} \"{value}\""), source }
+        }
+        other => other,
+    }
 }
 
 /// A value that no version of this program writes.

@@ -4,7 +4,7 @@
 //! added at the end.
 
 /// Every migration, each a list of statements. Their count is the version of the schema.
-pub(super) const MIGRATIONS: &[&[&str]] = &[FIRST];
+pub(super) const MIGRATIONS: &[&[&str]] = &[FIRST, DELTA_CRLS];
 
 /// Where the version of the schema stands. It is all that exists before the first migration.
 pub(super) const VERSION_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)";
@@ -94,5 +94,24 @@ const FIRST: &[&str] = &[
         subject TEXT NOT NULL,
         detail TEXT NOT NULL,
         sha256 TEXT NOT NULL
+    )",
+];
+
+/// What a delta CRL lists is found by the change that revoked it, since clocks differ.
+const DELTA_CRLS: &[&str] = &[
+    "ALTER TABLE certificates ADD COLUMN revoked_version BIGINT",
+    // Which change it was is not on record: at the latest the last one that revoked anything.
+    "UPDATE certificates SET revoked_version = (SELECT revoked_version FROM state WHERE id = 1) WHERE revoked_at IS NOT NULL",
+    "CREATE INDEX certificates_by_revocation ON certificates (issuer, revoked_version) WHERE revoked_at IS NOT NULL",
+    "CREATE TABLE delta_crls (
+        issuer TEXT PRIMARY KEY,
+        number BIGINT NOT NULL,
+        base_number BIGINT NOT NULL,
+        base_version BIGINT NOT NULL,
+        this_update BIGINT NOT NULL,
+        next_update BIGINT NOT NULL,
+        entries BIGINT NOT NULL,
+        version BIGINT NOT NULL,
+        der TEXT NOT NULL
     )",
 ];

@@ -1,7 +1,5 @@
 //! `mantlet ca show`, `suspend`, `resume` and `remove`: what becomes of a registration.
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 
 use crate::ca::{Authority, CertificateFilter, Entity, EntityState, ServiceName, Timestamp};
@@ -9,15 +7,15 @@ use crate::cli::output::{print, print_json};
 
 use super::Actor;
 use super::list::{aligned, entry};
+use super::place::Place;
 
 /// Show a registered name: what its certificates say, its certificates that are valid, its one-time secrets
 #[derive(clap::Args)]
 pub(super) struct Show {
     /// The name
     name: ServiceName,
-    /// Directory of the authority
-    #[arg(long)]
-    dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -52,9 +50,8 @@ pub(super) struct Remove {
 struct Change {
     /// The name
     name: ServiceName,
-    /// Directory of the authority
-    #[arg(long)]
-    dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// Why, for the log
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
@@ -76,8 +73,7 @@ pub(super) async fn list(authority: &Authority, as_json: bool) -> anyhow::Result
 }
 
 pub(super) async fn show(args: &Show) -> anyhow::Result<()> {
-    let authority = Authority::open(&args.dir).await?;
-    super::print_warnings(&authority);
+    let authority = args.place.open().await?;
     let (entity, now) = (authority.registered(&args.name).await?, Timestamp::now());
     let filter =
         CertificateFilter { name: Some(args.name.to_string()), valid_at: Some(now), ..CertificateFilter::default() };
@@ -116,8 +112,7 @@ pub(super) async fn remove(args: &Remove) -> anyhow::Result<()> {
 }
 
 async fn set(args: &Change, state: EntityState) -> anyhow::Result<()> {
-    let authority = Authority::open(&args.dir).await?;
-    super::print_warnings(&authority);
+    let authority = args.place.open().await?;
     let (actor, now) = (args.actor.name(), Timestamp::now());
     let entity = authority.set_state(&args.name, state, &args.reason, &actor, now).await?;
     println!("{} is {}", entity.name, entity.state);
@@ -128,7 +123,7 @@ async fn set(args: &Change, state: EntityState) -> anyhow::Result<()> {
         println!(
             "  note          {} of its certificates stay valid; \"mantlet ca revoke --dir {} --name {}\" ends them",
             valid.len(),
-            args.dir.display(),
+            args.place.dir().display(),
             args.name
         );
     }

@@ -1,11 +1,11 @@
 //! `mantlet ca list`: every certificate that an authority issued, and how it stands.
 
-use std::path::PathBuf;
-
 use serde_json::json;
 
-use crate::ca::{Authority, CertificateFilter, CertificateRecord, ServiceName, Timestamp};
+use crate::ca::{CertificateFilter, CertificateRecord, ServiceName, Timestamp};
 use crate::cli::output::print;
+
+use super::place::Place;
 
 /// List the certificates issued, with their state: valid, expired or revoked
 ///
@@ -16,9 +16,8 @@ Examples:
   mantlet ca list --dir certs
   mantlet ca list --dir certs --json | jq -r '.[] | select(.state == \"valid\") | .spiffe'")]
 pub(super) struct List {
-    /// Directory of the authority
-    #[arg(long)]
-    dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// List the authority's own certificates too
     #[arg(long)]
     all: bool,
@@ -34,8 +33,7 @@ pub(super) struct List {
 }
 
 pub(super) async fn list(args: &List) -> anyhow::Result<()> {
-    let authority = Authority::open(&args.dir).await?;
-    super::print_warnings(&authority);
+    let authority = args.place.open().await?;
     if args.registered {
         return super::entities::list(&authority, args.json).await;
     }

@@ -1,9 +1,9 @@
 //! `mantlet ca log`: who did what, and why.
 
-use std::path::PathBuf;
-
-use crate::ca::{Authority, LogEntry};
+use crate::ca::LogEntry;
 use crate::cli::output::print;
+
+use super::place::Place;
 
 /// Entries read at a time.
 const PAGE: i64 = 1000;
@@ -19,9 +19,8 @@ Examples:
   mantlet ca log --dir ca --subject adservice --json
   mantlet ca log --dir ca --verify")]
 pub(super) struct Log {
-    /// Directory of the authority
-    #[arg(long)]
-    dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// The last entries only
     #[arg(long, value_name = "COUNT")]
     last: Option<u32>,
@@ -37,8 +36,7 @@ pub(super) struct Log {
 }
 
 pub(super) async fn log(args: &Log) -> anyhow::Result<()> {
-    let authority = Authority::open(&args.dir).await?;
-    super::print_warnings(&authority);
+    let authority = args.place.open().await?;
     if args.verify {
         let count = authority.verify_log().await?;
         let head = authority.store().state().await?.log_head;

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::ca::{Audience, Authority, DnsName, IssuedSecret, RegisterRequest, ServiceName, Timestamp, write_durably};
+use crate::ca::{Audience, DnsName, IssuedSecret, RegisterRequest, ServiceName, Timestamp, write_durably};
 use crate::cli::output::print_json;
 use crate::identity::SpiffeId;
 
+use super::place::Place;
 use super::{Actor, Usage};
 
 /// Register a name, so that a service can enrol under it
@@ -24,9 +25,8 @@ Examples:
 pub(super) struct Register {
     /// The name: user name of the enrolment, common name, and by default the path of the SPIFFE ID
     name: ServiceName,
-    /// Directory of the authority
-    #[arg(long)]
-    dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// DNS name of the service; may be given more than once
     #[arg(long, value_name = "NAME")]
     dns: Vec<DnsName>,
@@ -62,9 +62,8 @@ pub(super) struct Register {
 pub(super) struct Secret {
     /// The name
     name: ServiceName,
-    /// Directory of the authority
-    #[arg(long)]
-    dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// How long it can be used
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = humantime::parse_duration)]
     ttl: Duration,
@@ -86,9 +85,8 @@ Example:
 pub(super) struct Bootstrap {
     /// The name
     name: ServiceName,
-    /// Directory of the authority
-    #[arg(long)]
-    dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// File to write [default: NAME-bootstrap.pem in the folder given by --dir]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -100,8 +98,7 @@ pub(super) struct Bootstrap {
 }
 
 pub(super) async fn register(args: Register) -> anyhow::Result<()> {
-    let authority = Authority::open(&args.dir).await?;
-    super::print_warnings(&authority);
+    let authority = args.place.open().await?;
     let request = RegisterRequest {
         name: args.name,
         spiffe: args.spiffe,
@@ -122,8 +119,7 @@ pub(super) async fn register(args: Register) -> anyhow::Result<()> {
 }
 
 pub(super) async fn secret(args: &Secret) -> anyhow::Result<()> {
-    let authority = Authority::open(&args.dir).await?;
-    super::print_warnings(&authority);
+    let authority = args.place.open().await?;
     let made = authority.new_secret(&args.name, args.ttl, &args.actor.name(), Timestamp::now()).await?;
     if args.json {
         return print_secret_json(&made);
@@ -134,14 +130,13 @@ pub(super) async fn secret(args: &Secret) -> anyhow::Result<()> {
 }
 
 pub(super) async fn bootstrap(args: Bootstrap) -> anyhow::Result<()> {
-    let authority = Authority::open(&args.dir).await?;
-    super::print_warnings(&authority);
+    let authority = args.place.open().await?;
     let _lock = authority.lock_files()?;
     let made = authority.bootstrap(&args.name, args.ttl, &args.actor.name(), Timestamp::now()).await?;
     if let Some(warning) = &made.warning {
         eprintln!("mantlet: warning: {warning}");
     }
-    let out = args.out.unwrap_or_else(|| args.dir.join(format!("{}-bootstrap.pem", args.name)));
+    let out = args.out.unwrap_or_else(|| args.place.dir().join(format!("{}-bootstrap.pem", args.name)));
     write_durably(&out, made.combined_pem().as_bytes(), Audience::Owner)?;
     println!("made a bootstrap certificate for {}, valid until {}", args.name, made.certificate.not_after);
     println!("  file          {}  (keep it secret: it holds the key)", out.display());

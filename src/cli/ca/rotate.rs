@@ -1,6 +1,6 @@
 //! `mantlet ca rotate`: a new generation of the authority's keys takes over.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::json;
@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::ca::{Authority, IssuerId, RotationStatus, RotationStep, Tier, Timestamp};
 use crate::cli::output::print_json;
 
+use super::place::Place;
 use super::{Actor, Algorithm};
 
 /// Replace the authority's own keys, step by step, while everything runs
@@ -65,9 +66,8 @@ enum Step {
 
 #[derive(clap::Args)]
 struct Common {
-    /// Directory of the authority
-    #[arg(long)]
-    dir: PathBuf,
+    #[command(flatten)]
+    place: Place,
     #[command(flatten)]
     actor: Actor,
 }
@@ -77,8 +77,7 @@ pub(super) async fn rotate(args: Rotate) -> anyhow::Result<()> {
         Step::Start { common, .. } | Step::Switch { common } | Step::Retire { common, .. } => (common, false),
         Step::Status { common, json } => (common, *json),
     };
-    let authority = Authority::open(&common.dir).await?;
-    super::print_warnings(&authority);
+    let authority = common.place.open().await?;
     let _lock = authority.lock_files()?;
     let (actor, now) = (common.actor.name(), Timestamp::now());
     let status = match &args.step {
@@ -90,7 +89,7 @@ pub(super) async fn rotate(args: Rotate) -> anyhow::Result<()> {
     if json {
         return print_json(&document(&status));
     }
-    print_status(&authority, &status, &common.dir);
+    print_status(&authority, &status, common.place.dir());
     Ok(())
 }
 

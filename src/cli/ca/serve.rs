@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use crate::config::{AuthorityConfig, Config};
 use crate::telemetry::start_logging;
 
+use super::place::PassphraseFile;
+
 /// Run the authority as a service: services enrol and renew by themselves, and revocations reach them at once
 ///
 /// Serves enrolment over TLS (EST, RFC 7030) and, over plain HTTP, CRLs and trust anchors. The other commands work on the same
@@ -27,15 +29,20 @@ pub(super) struct Serve {
     /// The configuration file
     #[arg(value_name = "AUTHORITY.toml")]
     file: PathBuf,
+    #[command(flatten)]
+    passphrase: PassphraseFile,
 }
 
-pub(super) fn serve(Serve { file }: &Serve) -> anyhow::Result<ExitCode> {
+pub(super) fn serve(Serve { file, passphrase }: &Serve) -> anyhow::Result<ExitCode> {
     let colors = std::io::stderr().is_terminal();
     let parsed = Config::read_text(file).and_then(|text| AuthorityConfig::parse(file, &text));
-    let (config, warnings) = match parsed {
+    let (mut config, warnings) = match parsed {
         Ok(parsed) => parsed,
         Err(problems) => return Ok(crate::cli::run::refuse(&problems, colors)),
     };
+    // The file's own comes first.
+    let settings = &mut config.authority;
+    settings.passphrase_file = settings.passphrase_file.take().or_else(|| passphrase.passphrase_file.clone());
     start_logging(&config.log)?;
     crate::app::harden();
     for warning in &warnings {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::cli::{span_of_time, time_span};
-use crate::config::{Config, Identity, Inspection, MaterialSections, Problem, Problems};
+use crate::config::{Config, Identity, Inspection, MaterialSections, Problem, Problems, WorkloadApi};
 use crate::enrolment;
 use crate::revocation::{OwnAlarm, read_files};
 use crate::token::check_anchors;
@@ -27,7 +27,7 @@ pub(super) fn examine(file: &Path, fail_within: Option<Duration>, now: SystemTim
     let mut list = problems.list;
     let (mut material, mut uncertified) = (None, None);
     if let Some(sections) = sections {
-        let (missing, findings) = examine_enrolment(&sections, now);
+        let (missing, findings) = examine_giver(&sections, now);
         list.extend(findings.into_iter().map(|finding| located(&sections, finding)));
         let mut sources = MaterialSources::new(&sections.identity, &sections.trust, sections.revocation.as_ref());
         if missing.is_some() {
@@ -61,9 +61,13 @@ pub(super) fn examine(file: &Path, fail_within: Option<Duration>, now: SystemTim
     Outcome { problems: Problems::new(file, text, list), config, material, uncertified, now }
 }
 
-/// What can be known of an authority without asking it: why it has to certify us first, and what is wrong with what it is asked by.
-fn examine_enrolment(sections: &MaterialSections, now: SystemTime) -> (Option<String>, Vec<MaterialProblem>) {
+/// What can be known of an authority or an agent without asking it: why it has to certify us first, and what is wrong with what it
+/// is asked by.
+fn examine_giver(sections: &MaterialSections, now: SystemTime) -> (Option<String>, Vec<MaterialProblem>) {
     let MaterialSections { identity, trust, revocation, .. } = sections;
+    if let Some(agent) = identity.workload_api() {
+        return examine_agent(agent);
+    }
     let Some(settings) = identity.enrolment() else { return (None, Vec::new()) };
     let (missing, mut findings) = enrolment::examine(identity, trust, revocation.as_ref(), now);
     let unusable = unusable_folder("state folder", &settings.state_dir.value);
@@ -82,6 +86,24 @@ fn examine_enrolment(sections: &MaterialSections, now: SystemTime) -> (Option<St
         });
     }
     (missing, findings)
+}
+
+/// Whether an agent may be there. What it gives is seen at a start alone.
+fn examine_agent(agent: &WorkloadApi) -> (Option<String>, Vec<MaterialProblem>) {
+    use std::os::unix::fs::FileTypeExt as _;
+    let path = agent.endpoint.value.path();
+    let fault = match path.metadata() {
+        Ok(found) if found.file_type().is_socket() => None,
+        Ok(_) => Some("is no socket".to_owned()),
+        Err(error) => Some(format!("there is no socket that this user can see: {error}")),
+    };
+    let findings = fault.into_iter().map(|fault| MaterialProblem {
+        part: MaterialPart::Given,
+        fatal: false,
+        message: format!("{}: {fault}", path.display()),
+        remedy: "start the SPIFFE agent, and let this user use its socket; mantlet waits for it".to_owned(),
+    });
+    (Some("what an agent gives is kept nowhere".to_owned()), findings.collect())
 }
 
 /// What is wrong with the certificates of edge listeners, or ends too soon.
@@ -127,26 +149,31 @@ fn span_of(sections: &MaterialSections, part: MaterialPart) -> Option<Range<usiz
             .and_then(|revocation| revocation.sources.get(index))
             .map(|source| source.span.clone());
     }
-    let (certificate, private_key) = match identity {
-        Identity::Files(files) => (&files.certificate, files.private_key.as_ref()),
-        Identity::Authority(enrolment) => (&enrolment.state_dir, None),
+    let (own, private_key) = match identity {
+        Identity::Files(files) => (&files.certificate.span, files.private_key.as_ref().map(|path| &path.span)),
+        Identity::Authority(enrolment) => (&enrolment.state_dir.span, None),
+        Identity::WorkloadApi(agent) => (&agent.endpoint.span, None),
     };
-    let path = match part {
-        MaterialPart::Certificate | MaterialPart::State => Some(certificate),
-        MaterialPart::PrivateKey => Some(private_key.unwrap_or(certificate)),
-        MaterialPart::Bootstrap => identity.enrolment().map(|enrolment| enrolment.bootstrap.path()),
+    let span = match part {
+        MaterialPart::Certificate | MaterialPart::State | MaterialPart::Given => Some(own),
+        MaterialPart::PrivateKey => Some(private_key.unwrap_or(own)),
+        MaterialPart::Bootstrap => identity.enrolment().map(|enrolment| &enrolment.bootstrap.path().span),
         // Behind those of the configuration stand those that the authority served.
         MaterialPart::Anchor(index) => {
-            trust.anchors.get(index).or_else(|| identity.enrolment().map(|enrolment| &enrolment.state_dir))
+            let served = Some(own).filter(|_| !matches!(identity, Identity::Files(_)));
+            trust.anchors.get(index).map(|path| &path.span).or(served)
         }
-        MaterialPart::Intermediate(index) => trust.intermediates.get(index),
+        MaterialPart::Intermediate(index) => trust.intermediates.get(index).map(|path| &path.span),
         MaterialPart::Crl(_) | MaterialPart::EdgeCertificate(_) | MaterialPart::EdgePrivateKey(_) => None,
         MaterialPart::IssuerAnchor { issuer, file } => {
-            issuers.get(issuer).and_then(|issuer| issuer.jwks_anchors.as_ref()).and_then(|files| files.get(file))
+            let files = issuers.get(issuer).and_then(|issuer| issuer.jwks_anchors.as_ref());
+            files.and_then(|files| files.get(file)).map(|path| &path.span)
         }
-        MaterialPart::CrlCache => revocation.as_ref().and_then(|revocation| revocation.cache_dir.as_ref()),
+        MaterialPart::CrlCache => {
+            revocation.as_ref().and_then(|revocation| revocation.cache_dir.as_ref()).map(|path| &path.span)
+        }
     };
-    path.map(|path| path.span.clone())
+    span.cloned()
 }
 
 /// Reads the files of CRLs. What is fetched is not asked for here: "mantlet crl fetch" does.

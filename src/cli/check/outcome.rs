@@ -50,6 +50,13 @@ impl Outcome {
                 format!("{name}, which {authority} has to certify before anything is served: {missing}"),
             ));
         }
+        if let Some(agent) = config.identity.workload_api() {
+            let name = agent.spiffe_id.as_ref().map_or("ours".to_owned(), |id| id.value.to_string());
+            rows.push((
+                "identity",
+                format!("{name}, which {} has to give before anything is served", agent.endpoint.value),
+            ));
+        }
         if let Some(material) = &self.material {
             rows.extend(
                 material.anchors.iter().map(|anchor| ("anchor", self.ending(&anchor.title(), anchor.not_after))),

@@ -74,6 +74,9 @@ fn identity(identity: Option<&CertificateEntry>, enrolment: Option<&EnrolmentEnt
 }
 
 fn enrolled(text: &mut Text, enrolment: &EnrolmentEntry) {
+    if enrolment.giver == "workload_api" {
+        return given(text, enrolment);
+    }
     let next = match (&enrolment.renewal, &enrolment.next_attempt) {
         (Some(renewal), _) => format!("renewed {renewal}"),
         (None, Some(next)) => format!("asked again {next}"),
@@ -95,6 +98,19 @@ fn enrolled(text: &mut Text, enrolment: &EnrolmentEntry) {
     text.line(format_args!("  registration {registration}; changes are {push}"));
     if let Some(skew) = enrolment.clock_skew_seconds.filter(|skew| skew.abs() > 1) {
         text.line(format_args!("  clocks       the authority's is {skew} s ahead of ours"));
+    }
+}
+
+fn given(text: &mut Text, enrolment: &EnrolmentEntry) {
+    let name = if enrolment.name.is_empty() { "us" } else { &enrolment.name };
+    let stream = match (enrolment.push_connected, &enrolment.next_attempt) {
+        (true, _) => "its stream is open".to_owned(),
+        (false, Some(next)) => format!("asked again {next}"),
+        (false, None) => "being asked".to_owned(),
+    };
+    text.line(format_args!("  SPIFFE agent {} for {name}, {}, {stream}", enrolment.authority, enrolment.state));
+    if let Some(error) = &enrolment.last_error {
+        text.line(format_args!("  last error   {error}"));
     }
 }
 
@@ -360,6 +376,28 @@ mod tests {
             },
         }));
         insta::assert_snapshot!(render(&document.expect("a document")));
+    }
+
+    #[test]
+    fn a_spiffe_agent_is_shown_with_its_stream_and_why_it_gives_nothing() {
+        let entry = |name: &str, connected: bool, error: Option<&str>| -> EnrolmentEntry {
+            let entry = serde_json::json!({
+                "giver": "workload_api", "authority": "unix:///agent.sock", "name": name, "state": "failing",
+                "renewal": null, "last_attempt": null, "last_success": null, "next_attempt": "t1", "successes": 0,
+                "failures": 1, "failing_since": null, "reason": error, "last_error": error, "registration": "",
+                "push_connected": connected, "push_error": null, "clock_skew_seconds": null,
+            });
+            serde_json::from_value(entry).expect("an entry")
+        };
+        let shown = |entry: EnrolmentEntry| identity(None, Some(&entry));
+        assert_eq!(
+            shown(entry("spiffe://a/b", true, None)),
+            "IDENTITY\n  no certificate is loaded\n  SPIFFE agent unix:///agent.sock for spiffe://a/b, failing, its stream is open\n"
+        );
+        assert_eq!(
+            shown(entry("", false, Some("away"))),
+            "IDENTITY\n  no certificate is loaded\n  SPIFFE agent unix:///agent.sock for us, failing, asked again t1\n  last error   away\n"
+        );
     }
 
     #[test]

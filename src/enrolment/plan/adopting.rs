@@ -11,7 +11,7 @@ use crate::durable::FileError;
 use crate::enrolment::Failure;
 use crate::enrolment::exchange::{Certified, Proof, Served};
 use crate::enrolment::state::cause;
-use crate::x509::{MaterialSources, RevocationLists, TrustMaterial, UnusableMaterial, Usage};
+use crate::x509::{MaterialSources, RevocationLists, TrustMaterial, Usage};
 
 use super::{Held, Plan};
 
@@ -139,16 +139,6 @@ impl Plan {
             revocation: None,
             ..self.sources.clone()
         }
-    }
-}
-
-impl Failure {
-    /// What was got, or what is held, cannot be used.
-    pub(super) fn of_material(unusable: &UnusableMaterial) -> Self {
-        let fatal = unusable.problems.iter().find(|problem| problem.fatal);
-        let (message, remedy) =
-            fatal.map(|problem| (problem.message.clone(), problem.remedy.clone())).unwrap_or_default();
-        Self::unusable(message, remedy)
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use tokio::sync::mpsc;
 
 use crate::config::Fingerprint;
+use crate::enrolment::attempt::Running;
 use crate::enrolment::exchange::{self, Proof, Told};
 use crate::enrolment::preparing::bootstrap_proof;
 use crate::enrolment::push::Subscription;
@@ -13,7 +14,7 @@ use crate::enrolment::session::Clock;
 use crate::enrolment::{Brought, Failure, Finished};
 use crate::x509::{Instant, MaterialSources, RevocationLists, TrustMaterial};
 
-use super::{Plan, Running};
+use super::Plan;
 
 /// By what whoever answers has to prove to be the authority.
 enum Trust {

@@ -8,16 +8,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::sign::CertifiedKey;
-use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Enrolment};
 use crate::x509::{CertificateInfo, Instant, MaterialSources};
 
+use super::attempt::{Attempt, Running};
 use super::schedule::{self, Stage};
 use super::session::Place;
 use super::state::StateDir;
-use super::status::{EnrolmentStatus, PushStatus, SKEW, skewed};
+use super::status::{EnrolmentStatus, Giver, PushStatus, SKEW, skewed};
 use super::{Failure, FailureKind};
 
 /// How often the authority's anchors are looked at while nothing is heard of changes.
@@ -63,22 +63,6 @@ pub(super) struct Plan {
     is_withdrawn: bool,
 }
 
-/// How certification goes.
-#[derive(Debug, Default)]
-struct Attempt {
-    task: Option<Running>,
-    /// The certificate in use is the proof of the one that runs, or ran last.
-    by_current: bool,
-    next: Option<SystemTime>,
-    last: Option<SystemTime>,
-    last_success: Option<SystemTime>,
-    successes: u64,
-    failures: u64,
-    in_a_row: u32,
-    failing_since: Option<SystemTime>,
-    last_error: Option<Failure>,
-}
-
 /// How looking at the anchors goes.
 #[derive(Debug, Default)]
 struct Look {
@@ -96,16 +80,6 @@ struct Push {
     last_error: Option<Failure>,
     /// The last tags: of everything, of the CRLs and of the anchors.
     heard: Option<(String, String, String)>,
-}
-
-/// A task that ends with whoever waits for it.
-#[derive(Debug)]
-struct Running(JoinHandle<()>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl Held {
@@ -191,11 +165,7 @@ impl Plan {
     fn failed(&mut self, failure: Failure, random: &mut fastrand::Rng, now: SystemTime) -> bool {
         let end = self.held.as_ref().map(|held| held.info.not_after);
         let attempt = &mut self.attempt;
-        attempt.in_a_row = attempt.in_a_row.saturating_add(1);
-        attempt.failures += 1;
-        attempt.failing_since.get_or_insert(now);
-        let left = end.and_then(|end| end.duration_since(now).ok());
-        let mut next = schedule::retry(now, attempt.in_a_row, &failure, left, random.f64());
+        let mut next = attempt.failed(&failure, end, random.f64(), now);
         let is_of_certificate = matches!(failure.label, "revoked" | "certificate" | "certificate_expired");
         if attempt.by_current && failure.kind == FailureKind::Refused && is_of_certificate {
             (self.is_withdrawn, next) = (true, now + OTHER_PROOF);
@@ -203,8 +173,7 @@ impl Plan {
             self.is_withdrawn = false;
         }
         attempt.next = Some(next);
-        let is_news = attempt.last_error.as_ref().is_none_or(|before| before.label != failure.label);
-        if is_news {
+        if attempt.is_news(&failure) {
             let (authority, name) = (self.place.url.to_string(), &*self.settings.name.value);
             let (reason, error, remedy) = (failure.label, &*failure.message, &*failure.remedy);
             let next_attempt = Instant(next).to_string();
@@ -223,10 +192,7 @@ impl Plan {
     }
 
     fn succeeded(&mut self, now: SystemTime) {
-        let attempt = &mut self.attempt;
-        (attempt.in_a_row, attempt.failing_since, attempt.last_error) = (0, None, None);
-        attempt.successes += 1;
-        attempt.last_success = Some(now);
+        self.attempt.succeeded(now);
         self.is_withdrawn = false;
         self.told = Stage::Ample;
     }
@@ -291,6 +257,7 @@ impl Plan {
             (None, None) => Some(self.missing.clone().unwrap_or_default()),
         };
         EnrolmentStatus {
+            giver: Giver::Authority,
             authority: self.place.url.to_string(),
             name: self.settings.name.value.clone(),
             missing,

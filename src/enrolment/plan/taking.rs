@@ -8,7 +8,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::enrolment::exchange::{Certified, Served};
 use crate::enrolment::push::News;
-use crate::enrolment::{Absorbed, Failure, FailureKind, schedule};
+use crate::enrolment::{Absorbed, Brought, Failure, FailureKind, schedule};
 use crate::x509::{Instant, RevocationLists};
 
 use super::{ANCHORS, MIN_RENEWAL, Plan};
@@ -17,7 +17,26 @@ use super::{ANCHORS, MIN_RENEWAL, Plan};
 const ANCHORS_AGAIN: Duration = Duration::from_secs(30);
 
 impl Plan {
-    pub(in crate::enrolment) fn take_first_anchor(
+    /// Looks at what the authority brought.
+    pub(in crate::enrolment) fn absorb(
+        &mut self,
+        brought: Brought,
+        lists: &Arc<RevocationLists>,
+        random: &mut fastrand::Rng,
+        now: SystemTime,
+    ) -> Absorbed {
+        match brought {
+            Brought::FirstAnchor(outcome) => self.take_first_anchor(outcome, lists, random, now),
+            Brought::Certified(outcome) => self.take_certified(outcome, lists, random, now),
+            Brought::Anchors(outcome) => self.take_anchors(outcome, lists, random, now),
+            Brought::News(news) => self.take_news(*news, now),
+            Brought::Deaf(failure) => self.take_deaf(failure, random, now),
+            #[cfg(feature = "spiffe")]
+            Brought::Given(_) => Absorbed::default(),
+        }
+    }
+
+    fn take_first_anchor(
         &mut self,
         outcome: Result<CertificateDer<'static>, Failure>,
         lists: &Arc<RevocationLists>,
@@ -38,7 +57,7 @@ impl Plan {
         Absorbed { is_news: true, ..Absorbed::default() }
     }
 
-    pub(in crate::enrolment) fn take_certified(
+    fn take_certified(
         &mut self,
         outcome: Result<Box<Certified>, Failure>,
         lists: &Arc<RevocationLists>,
@@ -74,7 +93,7 @@ impl Plan {
         Absorbed { has_new_material: true, is_news: true, asks_for_crls: false }
     }
 
-    pub(in crate::enrolment) fn take_anchors(
+    fn take_anchors(
         &mut self,
         outcome: Result<Served, Failure>,
         lists: &Arc<RevocationLists>,
@@ -113,7 +132,7 @@ impl Plan {
         }
     }
 
-    pub(in crate::enrolment) fn take_news(&mut self, news: News, now: SystemTime) -> Absorbed {
+    fn take_news(&mut self, news: News, now: SystemTime) -> Absorbed {
         let mut absorbed = Absorbed::default();
         let push = &mut self.push;
         if !push.connected {
@@ -149,12 +168,7 @@ impl Plan {
         absorbed
     }
 
-    pub(in crate::enrolment) fn take_deaf(
-        &mut self,
-        failure: Failure,
-        random: &mut fastrand::Rng,
-        now: SystemTime,
-    ) -> Absorbed {
+    fn take_deaf(&mut self, failure: Failure, random: &mut fastrand::Rng, now: SystemTime) -> Absorbed {
         let push = &mut self.push;
         push.task = None;
         push.in_a_row = push.in_a_row.saturating_add(1);

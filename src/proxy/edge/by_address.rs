@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::throttle::AddressKey;
+use crate::buckets::AddressKey;
 
 /// Open connections by client address. It holds no address without a connection, so that the listener's limit bounds it.
 #[derive(Debug, Default)]

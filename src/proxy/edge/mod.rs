@@ -4,7 +4,6 @@
 //! Whether a token is good is `token`'s to say, and what a user may do `policy`'s; a request is forwarded as `http_exchange` does it
 //! for every direction.
 
-mod buckets;
 mod by_address;
 mod client;
 mod cors;
@@ -21,6 +20,7 @@ use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use crate::buckets::AddressKey;
 use crate::net::{Arrival, PeerAddress};
 use crate::tls::Acceptor;
 
@@ -36,7 +36,6 @@ pub use throttle::Throttled;
 
 use by_address::Counted;
 use exchange::exchange;
-use throttle::AddressKey;
 
 /// An edge listener.
 #[derive(Debug)]

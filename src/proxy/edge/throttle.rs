@@ -3,14 +3,12 @@
 
 use std::fmt::Write as _;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::buckets::{Buckets, Empty, Standing};
 use crate::config::{self, Rate};
-
-use super::buckets::{Buckets, Empty, Standing};
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -47,10 +45,6 @@ pub enum Throttled {
     /// That of the client's address for tokens that are not good.
     BadTokens,
 }
-
-/// What a bucket is known by: an IPv6 address counts with its first 64 bits, of which one client has all that follow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(in crate::proxy) struct AddressKey(Option<IpAddr>);
 
 /// How the buckets stand that a request took from.
 #[derive(Debug, Default)]
@@ -134,16 +128,6 @@ impl Throttled {
     }
 }
 
-impl AddressKey {
-    /// The key of an address; absent where a client has none, as over a Unix socket.
-    pub(in crate::proxy) fn of(address: Option<IpAddr>) -> Self {
-        Self(address.map(|address| match address.to_canonical() {
-            IpAddr::V4(address) => address.into(),
-            IpAddr::V6(address) => Ipv6Addr::from(u128::from(address) & !u128::from(u64::MAX)).into(),
-        }))
-    }
-}
-
 impl Standings {
     fn add(&mut self, limit: &Limit, standing: Standing) {
         let separator = if self.policies.is_empty() { "" } else { ", " };
@@ -169,15 +153,6 @@ impl Standings {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_ipv6_client_has_one_bucket_for_its_whole_network() {
-        let key = |text: &str| AddressKey::of(Some(text.parse().expect("an address")));
-        assert_eq!(key("2001:db8:0:1::1"), key("2001:db8:0:1:ffff::2"));
-        assert_ne!(key("2001:db8:0:1::1"), key("2001:db8:0:2::1"));
-        assert_eq!(key("::ffff:192.0.2.1"), key("192.0.2.1"));
-        assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
-    }
 
     #[test]
     fn what_is_left_is_told_in_structured_fields() {

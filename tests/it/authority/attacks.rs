@@ -205,6 +205,29 @@ fn who_asks_too_often_is_told_when_to_come_back() {
 }
 
 #[test]
+fn who_asks_for_news_too_often_is_told_when_to_come_back() {
+    let rig = Rig::with(&[], "", "[limits]\ncertificate_events_per_minute = 3\naddress_events_per_minute = 5\n");
+    for name in ["ads", "users"] {
+        let secret = rig.register(name, &[]);
+        rig.enrolled(name, &secret);
+    }
+    let ask = |name: &str| {
+        let identity = rig.identity(name);
+        let options: Vec<&str> = identity.iter().map(String::as_str).collect();
+        rig.curl("/.well-known/mantlet/events?wait=0", &options)
+    };
+    for _ in 0..3 {
+        assert_eq!(ask("ads").status, 200);
+    }
+    let answered = ask("ads");
+    assert_eq!(answered.reason(), (429, "rate_limited"));
+    let wait: u64 = answered.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=20).contains(&wait), "{wait}");
+    assert_eq!(ask("users").status, 200, "another certificate has its own bound");
+    assert_eq!(ask("users").reason(), (429, "rate_limited"), "and the address has one for all certificates");
+}
+
+#[test]
 fn plaintext_on_the_enrolment_port_gets_a_readable_answer_and_a_silent_caller_costs_nobody_else() {
     let rig = Rig::new();
     let address = rig.server.address("est");

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::rig::{Rig, openssl, text};
 use crate::support::programs::{CURL, program};
 
-const ROUNDS: u32 = 12;
+const ROUNDS: u32 = 50;
 const NAMES: usize = 4;
 
 /// Kills the server at moments spread over what it does while names enrol and are revoked. Every moment must be harmless.

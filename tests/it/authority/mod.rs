@@ -2,7 +2,10 @@
 
 mod attacks;
 mod crash;
+mod deltas;
 mod enrolment;
+mod offline_root;
+mod passphrase;
 mod replicas;
 mod rig;
 mod rotation;

@@ -122,6 +122,122 @@ fn replicas_on_postgres_issue_and_revoke_as_one_while_one_of_them_dies() {
 }
 
 #[test]
+fn replicas_number_complete_and_delta_crls_in_one_sequence() {
+    let postgres = Postgres::start();
+    let socket = postgres.socket();
+    let keys = format!(
+        "store = \"postgres://postgres@localhost/postgres?host={}\"\ndelta_next_update = \"1h\"\n\
+         distribution_point = \"http://ca.internal/ca.crl\"",
+        socket.parent().unwrap().display()
+    );
+    let mut rig = Rig::new();
+    let folder = replica(&rig, "two");
+    rig.server.signal("TERM");
+    rig.server.wait_for_exit();
+    rig.server = Sidecar::start_authority(&config(&rig.folder, &keys, ""));
+    let second = Sidecar::start_authority(&config(&folder, &keys, ""));
+    let names: Vec<String> = (0..6).map(|n| format!("s{n}")).collect();
+    for name in &names {
+        rig.ca(&["issue", "--name", name]);
+    }
+    thread::scope(|scope| {
+        let rig = &rig;
+        for (n, name) in names.iter().enumerate() {
+            scope.spawn(move || rig.ca(&["revoke", "--name", name]));
+            // Now and then the command line signs complete ones.
+            if n % 3 == 0 {
+                scope.spawn(|| rig.ca(&["crl"]));
+            }
+        }
+    });
+    let deadline = std::time::Instant::now() + crate::support::sidecar::PATIENCE;
+    let serials: Vec<String> = rig.list().iter().map(|entry| entry["serial"].as_str().unwrap().to_owned()).collect();
+    let served = |server: &Sidecar| {
+        ["/ca.crl", "/ca-delta.crl"].map(|path| {
+            let file = rig.text_path("served.crl");
+            let url = format!("http://{}{path}", server.address("crl"));
+            super::rig::curl(&[&url, "--output", &file, "--dump-header", "-", "--no-include"]);
+            openssl(&["crl", "-inform", "DER", "-in", &file, "-noout", "-text"]).to_ascii_lowercase()
+        })
+    };
+    // Whoever applies the delta CRL to the complete one has all of them, and from either replica the same.
+    loop {
+        let (one, other) = (served(&rig.server), served(&second));
+        if one == other && serials.iter().all(|serial| one.concat().contains(serial.as_str())) {
+            break;
+        }
+        assert!(std::time::Instant::now() < deadline, "{one:?} and {other:?}");
+    }
+    let log = rig.ca(&["log", "--subject", "root", "--json"]);
+    let entries = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let details =
+        entries.filter(|entry| entry["action"] == "crl").map(|entry| entry["detail"].as_str().unwrap().to_owned());
+    let (mut last, mut deltas) = (0, 0);
+    for detail in details {
+        let is_delta = detail.contains(", delta since ");
+        let number: u64 = detail.trim_start_matches("number ").split([',', ' ']).next().unwrap().parse().unwrap();
+        // A delta CRL that is signed with a complete one has its number; every other is the next.
+        assert!(number == last + 1 || (is_delta && number == last), "{number} after {last}: {detail}");
+        (last, deltas) = (number, deltas + u64::from(is_delta));
+    }
+    assert!(deltas > 1 && last > 3, "{log}");
+}
+
+#[test]
+fn a_row_that_was_altered_by_hand_is_named_and_refused() {
+    let postgres = Postgres::start();
+    let socket = postgres.socket();
+    let store =
+        format!("store = \"postgres://postgres@localhost/postgres?host={}\"", socket.parent().unwrap().display());
+    let mut rig = Rig::new();
+    let secret = rig.register("ads", &[]);
+    rig.enrolled("ads", &secret);
+    rig.server.signal("TERM");
+    rig.server.wait_for_exit();
+    rig.server = Sidecar::start_authority(&config(&rig.folder, &store, ""));
+    let serial = rig.list()[0]["serial"].as_str().unwrap().to_owned();
+    // Each alteration, a command that meets it, and how it is named.
+    let of_certificate = format!("of certificates, serial \"{serial}\": \"");
+    for (table, alteration, command, named) in [
+        (
+            "certificates",
+            "spiffe = 'nonsense' WHERE name = 'ads'",
+            &["list"][..],
+            &["the column spiffe", &of_certificate[..], "nonsense"][..],
+        ),
+        (
+            "certificates",
+            "issuer = 'king' WHERE name = 'ads'",
+            &["list"],
+            &["the column issuer", &of_certificate, "king"],
+        ),
+        ("certificates", "ip = '10.0.0' WHERE name = 'ads'", &["list"], &["the column ip", &of_certificate, "10.0.0"]),
+        ("entities", "state = 'asleep'", &["show", "ads"], &["the column state of entities, name \"ads\": \"asleep\""]),
+        ("state", "trust_domain = 'No Domain'", &["list"], &["the column trust_domain", "No Domain"]),
+        ("state", "newest_generation = -1", &["list"], &["the column newest_generation", "-1"]),
+        ("issuers", "der = '***'", &["issue", "--name", "x"], &["the column der"]),
+        ("log", "detail = 'nothing' WHERE entry = 2", &["log", "--verify"], &["entry 2"]),
+    ] {
+        postgres.script(&format!("CREATE TABLE saved AS SELECT * FROM {table}; UPDATE {table} SET {alteration}"));
+        let said = rig.refused(command);
+        assert!(named.iter().all(|part| said.contains(part)), "{table} {alteration}: {said}");
+        if table != "log" {
+            assert!(said.contains("the store is corrupt") && said.contains("restore it from a backup"), "{said}");
+        }
+        postgres.script(&format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM saved; DROP TABLE saved"));
+    }
+    // A server does not start over it either, and does again once it is mended.
+    rig.server.signal("TERM");
+    rig.server.wait_for_exit();
+    postgres.script("UPDATE state SET trust_domain = 'No Domain'");
+    let (status, said) = Sidecar::start_authority_and_fail(&config(&rig.folder, &store, ""));
+    assert!(!status.success() && said.contains("the column trust_domain") && said.contains("No Domain"), "{said}");
+    postgres.script("UPDATE state SET trust_domain = 'test.internal'");
+    rig.server = Sidecar::start_authority(&config(&rig.folder, &store, ""));
+    assert_eq!(rig.list().len(), 1);
+}
+
+#[test]
 fn the_store_of_another_authority_is_refused() {
     let postgres = Postgres::start();
     let socket = postgres.socket();

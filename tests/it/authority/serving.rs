@@ -75,9 +75,10 @@ fn a_crl_is_transferred_again_only_where_it_changed() {
         assert!(whole.header("cache-control").is_some_and(|value| value.starts_with("public, max-age=")), "{path}");
         let tag = format!("if-none-match: {}", whole.header("etag").unwrap());
         assert_eq!(get(&["-H", &tag]).status, 304, "{path}");
-        let date = format!("if-modified-since: {}", whole.header("last-modified").unwrap());
-        assert_eq!(get(&["-H", &date]).status, 304, "{path}");
-        assert_eq!(get(&["-H", "if-none-match: \"other\"", "-H", &date]).status, 200, "{path}: the tag decides");
+        assert_eq!(get(&["-H", "if-none-match: \"other\""]).status, 200, "{path}");
+        // Two CRLs may be signed in one second, which a date does not tell apart: none is given and none is believed.
+        assert_eq!(whole.header("last-modified"), None, "{path}");
+        assert_eq!(get(&["-H", "if-modified-since: Fri, 01 Jan 2100 00:00:00 GMT"]).status, 200, "{path}");
         assert_eq!(get(&["--head"]).status, 200, "{path}");
     }
     assert_eq!(rig.curl_plain("/crls.pem", &[]).body.matches("BEGIN X509 CRL").count(), 2);
@@ -132,6 +133,15 @@ fn what_cannot_be_served_is_said_at_the_start() {
     assert!(!status.success() && said.contains("no certificate authority in this directory"), "{said}");
     for (keys, says) in [
         ("store = \"postgres://ca:hush@db.internal/ca\"", "leads to \"db.internal\" over a network"),
+        ("store = \"postgres://ca:hush@localhost/ca?host=db.internal\"", "leads to \"db.internal\" over a network"),
+        ("store = \"postgres://ca:hush@localhost/ca?hostaddr=10.0.0.7\"", "leads to \"10.0.0.7\" over a network"),
+        ("store = \"postgres://ca:hush@localhost/ca?sslmode=require\"", "asks for TLS by \"sslmode=require\""),
+        ("store = \"postgres:///ca\"", "names no host, so that PGHOSTADDR or PGHOST"),
+        ("delta_next_update = \"1h\"", "delta_next_update is there without distribution_point"),
+        (
+            "delta_next_update = \"2d\"\ndistribution_point = \"http://ca/ca.crl\"",
+            "delta_next_update is 2days: expected at most next_update, 1day",
+        ),
         ("store = \"mysql\"", "is no address of a PostgreSQL database"),
         ("distribution_point = \"ftp://x/\"", "expected an http:// address"),
         ("names = [\"a b\"]", "expected a DNS name or an IP address"),

@@ -1,6 +1,6 @@
 //! A real authority: `mantlet ca` and `mantlet ca serve`.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use mantlet::x509::CertificateInfo;
 use serde_json::Value;
 
+use crate::support::balancer::balance_from;
 use crate::support::pki::TRUST_DOMAIN;
 use crate::support::sidecar::Sidecar;
 
@@ -22,13 +23,27 @@ pub(super) struct Authority {
 impl Authority {
     /// One whose certificates live for so long.
     pub(super) fn start(lifetime: Duration) -> Self {
+        Self::start_with(lifetime, "")
+    }
+
+    /// One that tells revocations by delta CRLs.
+    pub(super) fn start_with_deltas(lifetime: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let point = format!("http://{}/ca.crl", listener.local_addr().unwrap());
+        let keys = format!("distribution_point = \"{point}\"\ndelta_next_update = \"1h\"\n");
+        let authority = Self::start_with(lifetime, &keys);
+        balance_from(listener, vec![authority.crls]);
+        authority
+    }
+
+    fn start_with(lifetime: Duration, keys: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("ca");
         run(&["ca", "init", "--dir", dir.to_str().unwrap(), "--trust-domain", TRUST_DOMAIN]);
         let config = |listen: &str, crl_listen: &str| {
             let (dir, ttl) = (dir.display(), humantime::format_duration(lifetime));
             format!(
-                "[authority]\ndir = \"{dir}\"\nlisten = \"{listen}\"\ncrl_listen = \"{crl_listen}\"\nttl = \"{ttl}\"\n[limits]\nname_per_minute = 600\n"
+                "[authority]\ndir = \"{dir}\"\nlisten = \"{listen}\"\ncrl_listen = \"{crl_listen}\"\nttl = \"{ttl}\"\n{keys}[limits]\nname_per_minute = 600\n"
             )
         };
         let process = Sidecar::start_authority(&config("127.0.0.1:0", "127.0.0.1:0"));
@@ -44,6 +59,18 @@ impl Authority {
     /// `[revocation]` by the CRLs that it serves.
     pub(super) fn revocation(&self) -> String {
         format!("[revocation]\nsources = [\"http://{}/crls.pem\"]\n", self.crls)
+    }
+
+    /// The same by the complete CRL alone, from which the sidecar learns where the delta CRL is.
+    pub(super) fn revocation_with_deltas(&self) -> String {
+        format!("[revocation]\nsources = [\"http://{}/ca.crl\"]\ndistribution_points = true\n", self.crls)
+    }
+
+    /// The CRLs that its server signed since it started: the number of each, and that of its base.
+    pub(super) fn signed(&self) -> Vec<(u64, Option<u64>)> {
+        let events = self.process.as_ref().unwrap().events();
+        let signed = events.iter().filter(|event| event["message"] == "CRL signed");
+        signed.map(|event| (event["number"].as_u64().unwrap(), event["delta_since"].as_u64())).collect()
     }
 
     /// The key of `[identity]` by which it is believed at first.

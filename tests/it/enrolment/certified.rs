@@ -10,6 +10,7 @@ use mantlet::x509::Credential;
 
 use super::authority::Authority;
 use super::{Home, wait_for_readyz};
+use crate::support::exchange::KeptAlive;
 use crate::support::load::{Load, Version};
 use crate::support::service::{Service, get};
 use crate::support::sidecar::{PATIENCE, Sidecar};
@@ -201,6 +202,47 @@ fn a_revocation_cuts_live_connections_a_moment_after_the_command() {
     let mut again = TcpStream::connect(pair.outbound.address("ads")).unwrap();
     std::io::Write::write_all(&mut again, b"hello").unwrap();
     again.read_exact(&mut [0; 5]).unwrap();
+}
+
+#[test]
+fn a_revocation_that_a_delta_crl_tells_cuts_live_connections() {
+    let (authority, service) = (Authority::start_with_deltas(HOUR), TcpService::echo());
+    let pair = Pair::start(&authority, service, "protocol = \"tcp\"", &authority.revocation_with_deltas());
+    for sidecar in [&pair.inbound, &pair.outbound] {
+        sidecar.wait_for_status("push", |status| status["enrolment"]["push_connected"] == true);
+    }
+    let mut live = TcpStream::connect(pair.outbound.address("ads")).unwrap();
+    live.set_read_timeout(Some(PATIENCE)).unwrap();
+    std::io::Write::write_all(&mut live, b"hello").unwrap();
+    live.read_exact(&mut [0; 5]).unwrap();
+    authority.ca(&["revoke", "--name", "gateway", "--reason", "keyCompromise"]);
+    assert!(matches!(live.read(&mut [0; 1]), Ok(0) | Err(_)), "it goes on");
+    pair.inbound
+        .wait_for("cut", |event| event["message"] == "connection cut" && event["reason"] == "certificate_revoked");
+    pair.inbound.wait_for("the delta CRL", |event| {
+        event["message"] == "a CRL is in use" && event["delta"] == true && event["entries"] == 1
+    });
+    assert_eq!(authority.signed(), [(2, Some(1))], "no complete CRL was signed for it");
+}
+
+#[test]
+fn a_renewal_and_a_revocation_are_heard_of_while_the_process_drains() {
+    let (authority, service) = (Authority::start(Duration::from_secs(8)), Service::start());
+    let tables = authority.revocation() + "[timeouts]\ndrain = \"120s\"\n";
+    let pair = Pair::start(&authority, service.address, "", &tables);
+    pair.inbound.wait_for_status("push", |status| status["enrolment"]["push_connected"] == true);
+    let mut live = KeptAlive::new(TcpStream::connect(pair.outbound.address("ads")).unwrap());
+    live.send("POST /echo HTTP/1.1\r\nHost: ads\r\nContent-Length: 10\r\n\r\nfirst").unwrap();
+    assert!(live.head().unwrap().starts_with("HTTP/1.1 200"));
+    pair.inbound.signal("TERM");
+    pair.inbound.wait_for("drain", |event| event["message"] == "shutting down");
+    let seen = pair.inbound.events().len();
+    pair.inbound.wait_from(seen, "renewal", |event| event["message"] == "certified by the authority");
+    pair.inbound.wait_from(seen, "taking up", |event| event["message"] == "reloaded");
+    authority.ca(&["revoke", "--name", "gateway", "--reason", "keyCompromise"]);
+    pair.inbound
+        .wait_for("cut", |event| event["message"] == "connection cut" && event["reason"] == "certificate_revoked");
+    assert!(live.exactly(10, &mut Vec::new()).is_err(), "what was under way is cut");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod authority;
 mod certified;
+mod crash;
 mod est_server;
 mod scripted;
 

@@ -200,16 +200,24 @@ fn a_clock_that_differs_from_the_authoritys_is_told() {
 }
 
 #[test]
-fn a_folder_that_anyone_may_write_to_is_refused() {
+fn a_folder_that_others_may_write_to_and_a_key_that_others_may_read_are_refused() {
     let home = Home::new();
     home.write_secret("secret");
     fs::create_dir(home.state()).unwrap();
-    fs::set_permissions(home.state(), fs::Permissions::from_mode(0o777)).unwrap();
+    fs::write(home.credential(), "").unwrap();
     let pin = pin(&Pki::new());
     let config = format!("{}{}", home.identity("https://127.0.0.1:1", &pin), inbound("127.0.0.1:1"));
-    let (status, text) = Sidecar::start_and_fail(&config);
-    assert!(!status.success());
-    assert!(text.contains("anyone may write to the state folder") && text.contains("chmod 700"), "{text}");
+    for (folder, key, wanted) in [
+        (0o777, 0o600, "anyone may write to it, and so decide whom we believe"),
+        (0o770, 0o600, "its group may write to it, and so decide whom we believe"),
+        (0o700, 0o640, "its group may read the key or replace it, and so stand for us"),
+    ] {
+        fs::set_permissions(home.state(), fs::Permissions::from_mode(folder)).unwrap();
+        fs::set_permissions(home.credential(), fs::Permissions::from_mode(key)).unwrap();
+        let (status, text) = Sidecar::start_and_fail(&config);
+        assert!(!status.success());
+        assert!(text.contains(wanted) && text.contains("chmod "), "{text}");
+    }
 }
 
 #[test]

@@ -6,6 +6,12 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 pub(crate) fn balance(receivers: Vec<SocketAddr>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    balance_from(listener, receivers);
+    address
+}
+
+/// The same for clients that knew the address before there was a receiver.
+pub(crate) fn balance_from(listener: TcpListener, receivers: Vec<SocketAddr>) {
     // It ends with the test process; the sockets of its connections end with theirs.
     std::thread::spawn(move || {
         for (turn, client) in listener.incoming().flatten().enumerate() {
@@ -18,7 +24,6 @@ pub(crate) fn balance(receivers: Vec<SocketAddr>) -> SocketAddr {
             std::thread::spawn(move || pass(&back, &client));
         }
     });
-    address
 }
 
 fn pass(mut from: &TcpStream, mut to: &TcpStream) {

@@ -19,6 +19,8 @@ pub(crate) mod raw_service;
 pub(crate) mod scripted_server;
 pub(crate) mod service;
 pub(crate) mod sidecar;
+#[cfg(feature = "spiffe")]
+pub(crate) mod spiffe_agent;
 pub(crate) mod tcp_service;
 pub(crate) mod tls_client;
 pub(crate) mod tokens;

@@ -54,7 +54,15 @@ impl Postgres {
 
     /// What a script prints, over TCP at this address.
     pub(crate) fn psql(address: SocketAddr, script: &str) -> String {
-        let connection = format!("host={} port={} user=postgres connect_timeout=10", address.ip(), address.port());
+        Self::run(&format!("host={} port={} user=postgres connect_timeout=10", address.ip(), address.port()), script)
+    }
+
+    /// The same over the socket.
+    pub(crate) fn script(&self, script: &str) -> String {
+        Self::run(&format!("host={} user=postgres connect_timeout=10", self.folder.path().display()), script)
+    }
+
+    fn run(connection: &str, script: &str) -> String {
         let output = Command::new(program("psql", CLIENT))
             .args([
                 "--no-psqlrc",

@@ -51,6 +51,13 @@ pub(super) fn execute(args: &Args) -> anyhow::Result<ExitCode> {
              as sources = [\"certs/ca.crl\"]"
         )]));
     };
+    if let Some(agent) = config.identity.workload_api().filter(|_| config.trust.anchors.is_empty()) {
+        let (file, endpoint) = (args.file.display(), &agent.endpoint.value);
+        return Ok(unusable(&[format!(
+            "{file}: the trust anchors, by which CRLs are verified, are given by {endpoint}, which this command does not ask; \
+             name files in trust.anchors, or look at \"mantlet status\" of the running sidecar"
+        )]));
+    }
     let now = SystemTime::now();
     let (engine, lists) = Engine::new();
     let (material, notes) = match TrustMaterial::load_at(&MaterialSources::from(&config), &lists, now) {

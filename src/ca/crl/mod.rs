@@ -1,20 +1,31 @@
-//! Signing CRLs (RFC 5280 section 5).
+//! CRLs (RFC 5280 section 5): which are due, and what they are to say.
+//!
+//! Where delta CRLs are asked for, complete ones are signed at an interval alone and a delta CRL at each revocation. How both are
+//! made is `signing`'s.
 
+mod extensions;
+mod signing;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams};
 use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject as _;
+use sqlx::AnyConnection;
 use tracing::warn;
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _};
 
 use crate::x509::SerialNumber;
 
 use super::authority::Authority;
-use super::issuers::{Issuers, pem_of};
-use super::signer::Signer;
-use super::store::{self, Change, Entry};
-use super::{CaError, CrlRecord, IssuerId, Revocation, StoredCrl, Tier, Timestamp};
+use super::issuance::pointers;
+use super::issuers::pem_of;
+use super::store::{self, Change};
+use super::{CaError, CrlRecord, IssuerId, RevocationPointers, StoredCrl, Tier, Timestamp};
+
+use signing::Terms;
 
 const MAX_NEXT_UPDATE: Duration = Duration::from_secs(3650 * 86_400);
 /// A CRL that is dated further ahead is refused by readers: it is dated back by five minutes, and they tolerate as many.
@@ -40,6 +51,26 @@ pub struct CrlSummary {
     pub entries: usize,
     /// False where the root key is kept elsewhere and its last CRL still serves.
     pub newly_signed: bool,
+}
+
+/// What came of signing the CRLs that were due.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DueCrls {
+    /// Those that were signed.
+    pub signed: Vec<CrlSummary>,
+    /// What no peer learns, for want of keys that are kept elsewhere.
+    pub unlisted: Vec<UnlistedRevocation>,
+}
+
+/// A revocation that the CRL of its issuer lacks, because the key that would sign the next one is kept elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnlistedRevocation {
+    /// Whose CRL.
+    pub issuer: IssuerId,
+    /// The certificate that is revoked.
+    pub serial: SerialNumber,
+    /// Where the key belongs.
+    pub key: PathBuf,
 }
 
 /// The CRLs of every issuer of the authority.
@@ -70,6 +101,7 @@ impl Authority {
         options.check()?;
         let issuers = self.issuers().await?;
         let mut change = self.store().begin().await?;
+        let pointers = pointers(&mut change).await?;
         let mut bundle = CrlBundle { pem: String::new(), lists: Vec::new(), warnings: Vec::new() };
         for (id, _) in issuers.live() {
             let own = id == issuers.issuing_of(id.generation);
@@ -85,7 +117,10 @@ impl Authority {
                     }
                     (kept, false)
                 }
-                signer => (sign(&mut change, &*signer?, options.life_of(id, own), actor, now).await?, true),
+                signer => {
+                    let terms = options.terms(id, own, &pointers);
+                    (signing::sign_complete(&mut change, &*signer?, &terms, actor, now).await?, true)
+                }
             };
             bundle.pem += &pem_of(LABEL, &crl.der);
             bundle.lists.push(CrlSummary { record: crl.record, entries: crl.entries, newly_signed });
@@ -95,59 +130,60 @@ impl Authority {
     }
 
     /// Signs the CRLs that are due: of issuers that have none, whose last one lacks a revocation, or has served half its time.
-    /// Keys that are kept elsewhere are passed over.
-    pub async fn sign_due_crls(
-        &self,
-        options: &CrlOptions,
-        actor: &str,
-        now: Timestamp,
-    ) -> Result<Vec<CrlSummary>, CaError> {
+    /// Keys that are kept elsewhere are passed over; what their CRLs lack is told.
+    pub async fn sign_due_crls(&self, options: &CrlOptions, actor: &str, now: Timestamp) -> Result<DueCrls, CaError> {
         options.check()?;
         let issuers = self.issuers().await?;
         let mut change = self.store().begin().await?;
-        let (mut lists, mut failed) = (Vec::new(), None);
+        let pointers = pointers(&mut change).await?;
+        let (mut due, mut failed) = (DueCrls::default(), None);
         for (id, _) in issuers.live() {
             let own = id == issuers.issuing_of(id.generation);
-            let last = store::crl(change.connection(), id).await.map_err(change.read_fault())?;
-            let fresh = last.is_some_and(|last| !last.record.is_due(now) && !last.der.is_empty());
-            if fresh && !change.lacks_revocations(id).await? {
+            let terms = options.terms(id, own, &pointers);
+            let kind = due_of(&mut change, id, &terms, now).await?;
+            if kind == Due::Nothing {
                 continue;
             }
             match self.signer(&issuers, id, "signing a CRL") {
-                Err(CaError::KeyMissing { .. }) if !own => {}
+                Err(CaError::KeyMissing { .. }) if !own => {
+                    let lacks = self.unlisted_by(change.connection(), id).await;
+                    due.unlisted.extend(lacks.map_err(change.read_fault())?);
+                }
                 // One key that cannot be used keeps no other's revocations from being published.
                 Err(error) => failed = failed.or(Some(error)),
                 Ok(signer) => {
-                    let crl = sign(&mut change, &signer, options.life_of(id, own), actor, now).await?;
-                    lists.push(CrlSummary { record: crl.record, entries: crl.entries, newly_signed: true });
+                    let crl = match kind {
+                        Due::Delta => signing::sign_delta(&mut change, &signer, &terms, actor, now).await?,
+                        _ => signing::sign_complete(&mut change, &signer, &terms, actor, now).await?,
+                    };
+                    due.signed.push(CrlSummary { record: crl.record, entries: crl.entries, newly_signed: true });
                 }
             }
         }
         match failed {
-            Some(error) if lists.is_empty() => return Err(error),
+            Some(error) if due.signed.is_empty() => return Err(error),
             Some(error) => warn!(%error, "a CRL is not signed; those of other keys are"),
             None => {}
         }
-        if !lists.is_empty() {
+        if !due.signed.is_empty() {
             change.commit().await?;
         }
-        Ok(lists)
+        Ok(due)
     }
 
-    /// True where [`Authority::sign_due_crls`] would find something to do, but for keys that are kept elsewhere.
-    pub async fn has_due_crls(&self, issuers: &Issuers, now: Timestamp) -> Result<bool, CaError> {
-        let crls = self.crls().await?;
-        if issuers.state().revoked_version > issuers.state().crls_version {
-            return Ok(true);
+    /// What the last CRLs of issuers lack whose keys are kept elsewhere. Nobody learns of it until a key comes back.
+    pub async fn unlisted_revocations(&self) -> Result<Vec<UnlistedRevocation>, CaError> {
+        let issuers = self.issuers().await?;
+        let mut connection = self.store().connection().await?;
+        let mut unlisted = Vec::new();
+        let elsewhere = |id: IssuerId| id != issuers.issuing_of(id.generation) && !self.key_file(id).exists();
+        for (id, _) in issuers.live().filter(|(id, _)| elsewhere(*id)) {
+            unlisted.extend(self.unlisted_by(&mut connection, id).await.map_err(self.store().fault("read"))?);
         }
-        let is_due = |id: IssuerId| {
-            let last = crls.iter().find(|crl| crl.record.issuer == id);
-            last.is_none_or(|last| last.record.is_due(now) || last.der.is_empty()) && self.key_file(id).exists()
-        };
-        Ok(issuers.live().any(|(id, _)| is_due(id)))
+        Ok(unlisted)
     }
 
-    /// The last CRL of each issuer.
+    /// The last CRL of each issuer, and then the last delta CRLs.
     pub async fn crls(&self) -> Result<Vec<StoredCrl>, CaError> {
         let mut connection = self.store().connection().await?;
         store::crls(&mut connection).await.map_err(self.store().fault("read"))
@@ -162,10 +198,11 @@ impl Authority {
     ) -> Result<(), CaError> {
         let issuers = self.issuers().await?;
         let mut change = self.store().begin().await?;
+        let terms = |id| options.terms(id, false, &RevocationPointers::default());
         for (id, _) in issuers.anchors() {
             match self.signer(&issuers, id, "signing the root's CRL") {
                 Err(CaError::KeyMissing { .. }) => {}
-                signer => drop(sign(&mut change, &*signer?, options.life_of(id, false), actor, now).await?),
+                signer => drop(signing::sign_complete(&mut change, &*signer?, &terms(id), actor, now).await?),
             }
         }
         change.commit().await.map(drop)
@@ -182,64 +219,29 @@ impl Authority {
             place: self.store().place().to_string(),
             reason: format!("the {id}'s CRL cannot be read"),
         })?;
-        let revoked = store::revoked_by(change.connection(), id, None).await.map_err(change.read_fault())?;
-        if let Some((serial, _)) = revoked.into_iter().find(|(serial, _)| !listed.contains(serial)) {
-            return Err(CaError::RootCrlOutdated { issuer: id, serial, key: self.key_file(id) });
+        let lacks = self.unlisted_by(change.connection(), id).await.map_err(change.read_fault())?;
+        if let Some(UnlistedRevocation { issuer, serial, key }) = lacks.into_iter().next() {
+            return Err(CaError::RootCrlOutdated { issuer, serial, key });
         }
         kept.entries = listed.len();
         Ok(kept)
     }
-}
 
-/// Signs a CRL with the next number and records it.
-async fn sign(
-    change: &mut Change,
-    signer: &Signer,
-    life: Duration,
-    actor: &str,
-    now: Timestamp,
-) -> Result<StoredCrl, CaError> {
-    let last = store::crl(change.connection(), signer.id).await.map_err(change.read_fault())?;
-    let last_date = last.as_ref().map(|last| last.record.this_update);
-    // As the last CRL is dated itself, and never ahead of us: a reader's clock may be behind, and another replica's ahead.
-    let last_update = last_date.map(|last| last.min(now).backdated());
-    let entries = store::revoked_by(change.connection(), signer.id, last_update).await.map_err(change.read_fault())?;
-    // Readers take none that is dated before the one they hold, whatever its number.
-    let this_update = last_date.filter(|last| *last <= now.saturating_add(AHEAD)).map_or(now, |last| last.max(now));
-    let record = CrlRecord {
-        issuer: signer.id,
-        number: last.map_or(1, |last| last.record.number + 1),
-        this_update,
-        next_update: this_update.saturating_add(life),
-    };
-    let crl = StoredCrl { record, entries: entries.len(), der: der_of(signer, record, &entries)? };
-    change.record_crl(&crl).await?;
-    let detail = format!("number {}, {} revoked, next update {}", record.number, crl.entries, record.next_update);
-    let (action, subject) = ("crl", signer.id.to_string());
-    change.log(Entry { at: now, actor, action, subject: &subject, detail: &detail }).await?;
-    Ok(crl)
-}
-
-fn der_of(signer: &Signer, record: CrlRecord, entries: &[(SerialNumber, Revocation)]) -> Result<Vec<u8>, CaError> {
-    let revoked_certs = entries
-        .iter()
-        .map(|(serial, revocation)| RevokedCertParams {
-            serial_number: rcgen::SerialNumber::from_slice(serial.as_der_content()),
-            revocation_time: revocation.at.to_date_time(),
-            reason_code: Some(revocation.reason.to_crl_code()),
-            invalidity_date: None,
-        })
-        .collect();
-    let params = CertificateRevocationListParams {
-        this_update: record.this_update.backdated().to_date_time(),
-        next_update: record.next_update.to_date_time(),
-        crl_number: rcgen::SerialNumber::from(record.number),
-        issuing_distribution_point: None,
-        revoked_certs,
-        key_identifier_method: KeyIdMethod::PreSpecified(signer.key_identifier.clone()),
-    };
-    let crl = params.signed_by(&signer.issuer).map_err(CaError::making("CRL"))?;
-    Ok(crl.der().to_vec())
+    /// What the last CRL of an issuer lacks. A CRL that cannot be read lists nothing.
+    async fn unlisted_by(
+        &self,
+        connection: &mut AnyConnection,
+        issuer: IssuerId,
+    ) -> sqlx::Result<Vec<UnlistedRevocation>> {
+        let last = store::crl(connection, issuer).await?;
+        let listed: HashSet<SerialNumber> =
+            last.as_ref().and_then(|last| listed_serials(&last.der)).unwrap_or_default().into_iter().collect();
+        // Those that ended before the last CRL need not be on it.
+        let last_update = last.map(|last| last.record.this_update.backdated());
+        let revoked = store::revoked_by(connection, issuer, last_update).await?;
+        let lacks = revoked.into_iter().filter(|(serial, _)| !listed.contains(serial));
+        Ok(lacks.map(|(serial, _)| UnlistedRevocation { issuer, serial, key: self.key_file(issuer) }).collect())
+    }
 }
 
 impl CrlRecord {
@@ -250,6 +252,18 @@ impl CrlRecord {
     }
 }
 
+impl fmt::Display for UnlistedRevocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { issuer, serial, key } = self;
+        write!(
+            f,
+            "the {issuer}'s CRL lacks serial {serial}, which is revoked: no peer learns of it before the {issuer} key is \
+             back at {}; a running \"mantlet ca serve\" then signs the CRL within seconds, \"mantlet ca crl\" at once",
+            key.display()
+        )
+    }
+}
+
 impl StoredCrl {
     /// In PEM.
     pub fn pem(&self) -> String {
@@ -257,13 +271,38 @@ impl StoredCrl {
     }
 }
 
+/// Which CRL of an issuer is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Nothing,
+    Complete,
+    Delta,
+}
+
+async fn due_of(change: &mut Change, id: IssuerId, terms: &Terms, now: Timestamp) -> Result<Due, CaError> {
+    let last = store::complete_record(change.connection(), id).await.map_err(change.read_fault())?;
+    let delta = store::delta_record(change.connection(), id).await.map_err(change.read_fault())?;
+    if last.is_none_or(|(last, _)| last.is_due(now)) {
+        return Ok(Due::Complete);
+    }
+    Ok(match (&terms.delta, delta) {
+        (None, None) if change.lacks_revocations(id).await? => Due::Complete,
+        (Some(_), Some((delta, _))) if delta.is_due(now) || change.lacks_revocations(id).await? => Due::Delta,
+        (None, None) | (Some(_), Some(_)) => Due::Nothing,
+        // Delta CRLs are asked for since the complete one was signed, or no more: that says where its delta CRL is.
+        (None, Some(_)) | (Some(_), None) => Due::Complete,
+    })
+}
+
 impl CrlOptions {
     /// For an issuer that signs end-entity certificates, or for a root above one.
-    fn life_of(&self, id: IssuerId, own: bool) -> Duration {
-        match id.tier {
+    fn terms(&self, id: IssuerId, own: bool, pointers: &RevocationPointers) -> Terms {
+        let life = match id.tier {
             Tier::Root if !own => self.root_next_update.max(self.next_update),
             _ => self.next_update,
-        }
+        };
+        // A root above an intermediate revokes so seldom that its CRL is small.
+        Terms { life, delta: pointers.delta_crls(id.generation).filter(|_| own) }
     }
 
     fn check(&self) -> Result<(), CaError> {
@@ -307,6 +346,7 @@ mod tests {
             ttl: Duration::from_secs(86_400),
             intermediate: false,
             algorithm: KeyAlgorithm::P256,
+            passphrase_file: None,
         };
         let authority = Authority::init(folder.path(), &options, begin).await.expect("made");
         let request = IssueRequest {
@@ -339,6 +379,7 @@ mod tests {
             ttl: Duration::from_secs(60),
             intermediate: false,
             algorithm: KeyAlgorithm::Ed25519,
+            passphrase_file: None,
         };
         let authority = Authority::init(folder.path(), &options, begin).await.expect("made");
         let request = IssueRequest {

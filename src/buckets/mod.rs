@@ -3,6 +3,10 @@
 //! A bucket is one number: when it will be full again (the generic cell rate algorithm). One that is full needs no place. Where a
 //! table has no place left, the fullest bucket of a set is given to the newcomer as it is: whoever lost it finds none that is
 //! fuller, so that nobody gains by crowding the table.
+//!
+//! What is rated, and what whoever comes too often is told, is left to the callers.
+
+mod address_key;
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hash};
@@ -11,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::Rate;
 
+pub(crate) use address_key::AddressKey;
+
 /// Buckets that compete for one place.
 const SET: usize = 8;
 /// Sets that share a lock.
@@ -18,7 +24,7 @@ const SETS_PER_LOCK: usize = 128;
 
 /// Token buckets of one rate.
 #[derive(Debug)]
-pub(super) struct Buckets {
+pub(crate) struct Buckets {
     /// Nanoseconds in which one token flows in.
     interval: u64,
     /// Nanoseconds in which an empty bucket fills.
@@ -34,20 +40,20 @@ type Bucket = (u64, u64);
 
 /// How a bucket stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(crate) struct Standing {
     /// Whole tokens left.
-    pub(super) left: u32,
+    pub(crate) left: u32,
     /// When it will be full again.
-    pub(super) full_in: Duration,
+    pub(crate) full_in: Duration,
 }
 
 /// There is no token, and how long it takes until there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Empty(pub(super) Duration);
+pub(crate) struct Empty(pub(crate) Duration);
 
 impl Buckets {
     /// A table of full buckets with places for `places` at least that are not full.
-    pub(super) fn new(rate: Rate, places: usize) -> Self {
+    pub(crate) fn new(rate: Rate, places: usize) -> Self {
         let interval = nanoseconds(rate.per) / u64::from(rate.count.get());
         let locks = places.div_ceil(SET * SETS_PER_LOCK).max(1);
         let shard = || Mutex::new(vec![(0, 0); SET * SETS_PER_LOCK]);
@@ -61,7 +67,7 @@ impl Buckets {
     }
 
     /// Takes a token.
-    pub(super) fn take(&self, key: impl Hash, now: Instant) -> Result<Standing, Empty> {
+    pub(crate) fn take(&self, key: impl Hash, now: Instant) -> Result<Standing, Empty> {
         self.with_bucket(key, now, |full_at, now| {
             let (full_at, standing) = self.after_taking(full_at, now)?;
             Ok((full_at, standing))
@@ -69,7 +75,7 @@ impl Buckets {
     }
 
     /// Whether there is a token.
-    pub(super) fn look(&self, key: impl Hash, now: Instant) -> Result<(), Empty> {
+    pub(crate) fn look(&self, key: impl Hash, now: Instant) -> Result<(), Empty> {
         self.with_bucket(key, now, |full_at, now| self.after_taking(full_at, now).map(|_| (full_at, ())))
     }
 

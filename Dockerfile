@@ -19,7 +19,7 @@ RUN for file in src/main.rs demo/src/main.rs benches/compare/src/main.rs benches
         mkdir -p "$(dirname "$file")" && echo 'fn main() {}' >"$file" || exit 1; \
     done && touch src/lib.rs && mkdir /owned
 ARG PROFILE=release
-RUN cargo build --locked --profile "$PROFILE" --target "$(rustc --print host-tuple)" --package mantlet --no-default-features
+RUN cargo build --locked --profile "$PROFILE" --target "$(rustc --print host-tuple)" --package mantlet --no-default-features --features spiffe
 
 # What both images of mantlet have beside the program.
 FROM scratch AS base
@@ -39,7 +39,7 @@ ARG PROFILE=release
 ARG MANTLET_COMMIT=unknown
 # Cargo goes by the time of a file, and the empty programs are younger than the real ones.
 RUN touch src/main.rs src/lib.rs \
- && cargo build --locked --profile "$PROFILE" --target "$(rustc --print host-tuple)" --package mantlet --no-default-features \
+ && cargo build --locked --profile "$PROFILE" --target "$(rustc --print host-tuple)" --package mantlet --no-default-features --features spiffe \
  && mkdir -p /image/usr/local/bin \
  && strip -o /image/usr/local/bin/mantlet target/*/*/mantlet
 

@@ -51,7 +51,10 @@ impl Authority {
         let config = folder.join("authority.toml");
         fs::write(
             &config,
-            format!("[authority]\ndir = {directory:?}\nlisten = \"{address}\"\ncrl_listen = \"{crls}\"\n{RATES}"),
+            format!(
+                "[authority]\ndir = \"{}\"\nlisten = \"{address}\"\ncrl_listen = \"{crls}\"\n{RATES}",
+                directory.display()
+            ),
         )?;
         let mut command = Command::new(&program);
         command.args(["ca", "serve"]).arg(&config);
@@ -77,12 +80,13 @@ impl Authority {
         fs::write(
             &config,
             format!(
-                "[identity]\nauthority = \"https://{}\"\nbootstrap_secret_file = {secret:?}\nname = {name:?}\nstate_dir = {:?}\n\
-                 [trust]\nanchors = [{:?}]\n[revocation]\nsources = [\"http://{}/crls.pem\"]\n[runtime]\nworkers = 1\n\
+                "[identity]\nauthority = \"https://{}\"\nbootstrap_secret_file = \"{}\"\nname = {name:?}\nstate_dir = \"{}\"\n\
+                 [trust]\nanchors = [\"{}\"]\n[revocation]\nsources = [\"http://{}/crls.pem\"]\n[runtime]\nworkers = 1\n\
                  [admin]\nlisten = \"{admin}\"\n{listeners}",
                 self.address,
-                folder.join("state"),
-                self.anchors,
+                secret.display(),
+                folder.join("state").display(),
+                self.anchors.display(),
                 self.crls,
             ),
         )?;

@@ -83,20 +83,20 @@ pub(crate) const SCENARIOS: [Scenario; 19] = [
     crl("crl_1k", "handshake with a CRL of 1,000 serial numbers", 1_000),
     crl("crl_100k", "handshake with a CRL of 100,000 serial numbers", 100_000),
     crl("crl_1m", "handshake with a CRL of 1,000,000 serial numbers", 1_000_000),
-    on_demand(scenario(
+    on_demand(
         "enrolment",
         "renewals at an authority (EST, SQLite), 8 clients, each with a new key on a new connection",
         "CPU-ms each",
         ENROLMENT,
         Kind::Enrolment,
-    )),
-    on_demand(scenario(
+    ),
+    on_demand(
         "revoke_everywhere",
         "a peer with a live connection to each of 100 sidecars: from the start of \"mantlet ca revoke\" to their ends",
         "ms to the end of the last",
         REVOKE_EVERYWHERE,
         Kind::RevokeEverywhere,
-    )),
+    ),
 ];
 
 const CPU_PER_REQUESTS: &str = "CPU-s per 100k requests";
@@ -116,11 +116,17 @@ const fn scenario(
 }
 
 const fn crl(name: &'static str, what: &'static str, serials: u32) -> Scenario {
-    on_demand(scenario(name, what, "CPU-ms each", CRL, Kind::Crl(serials)))
+    on_demand(name, what, "CPU-ms each", CRL, Kind::Crl(serials))
 }
 
-const fn on_demand(scenario: Scenario) -> Scenario {
-    Scenario { on_demand: true, ..scenario }
+const fn on_demand(
+    name: &'static str,
+    what: &'static str,
+    main: &'static str,
+    columns: &'static [Column],
+    kind: Kind,
+) -> Scenario {
+    Scenario { on_demand: true, ..scenario(name, what, main, columns, kind) }
 }
 
 const fn column(figure: &'static str, heading: &'static str, decimals: usize) -> Column {

@@ -41,7 +41,8 @@ impl Readiness {
         not_ready.extend(not_enrolled);
         if running.is_nobody_let_in {
             let sources = running.revocation.sources.iter().map(silent).collect::<Vec<_>>().join("; ");
-            not_ready.push(format!("no CRL is loaded yet, so that every peer would be refused: {sources}"));
+            let why = if sources.is_empty() { "its sources are asked once there is a certificate" } else { &sources };
+            not_ready.push(format!("no CRL is loaded yet, so that every peer would be refused: {why}"));
         }
         not_ready.extend(running.issuers.iter().filter_map(never_had));
         let mut warnings: Vec<String> = running.revocation.own.iter().map(|own| own.message.clone()).collect();

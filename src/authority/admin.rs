@@ -19,8 +19,6 @@ use super::keeper::REVOKED;
 use super::{Server, now};
 
 const PATHS: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/status"];
-/// What counts as expiring.
-const SOON: Duration = Duration::from_secs(86_400);
 /// How old the counted figures may be.
 const FIGURES_AGE: Duration = Duration::from_secs(5);
 
@@ -49,7 +47,7 @@ impl Shown {
         if let Some((_, figures)) = kept.filter(|(at, _)| at.elapsed() < FIGURES_AGE) {
             return Ok(figures);
         }
-        let figures = server.authority.figures(now(), SOON).await?;
+        let figures = server.authority.figures(now()).await?;
         *kept = Some((tokio::time::Instant::now(), figures));
         Ok(figures)
     }

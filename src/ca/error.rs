@@ -124,7 +124,7 @@ pub enum CaError {
     },
     /// A name that is registered already.
     #[error(
-        "{name} is registered already; \"mantlet ca secret {name}\" makes another one-time secret, \"mantlet ca remove {name}\" ends the registration"
+        "{name} is registered already; \"mantlet ca secret {name} --dir DIR\" makes another one-time secret, \"mantlet ca remove {name} --dir DIR\" ends the registration"
     )]
     AlreadyRegistered {
         /// The name.
@@ -150,14 +150,14 @@ pub enum CaError {
     },
     /// A name without any certificate that could be revoked.
     #[error(
-        "{name} has no certificate that is valid and not revoked; \"mantlet ca list\" shows those that were issued"
+        "{name} has no certificate that is valid and not revoked; \"mantlet ca list --dir DIR\" shows those that were issued"
     )]
     NothingToRevoke {
         /// The name.
         name: String,
     },
     /// A step of a rotation out of its turn.
-    #[error("{reason}; \"mantlet ca rotate status\" says what is next")]
+    #[error("{reason}; \"mantlet ca rotate status --dir DIR\" says what is next")]
     Rotation {
         /// Why not.
         reason: String,
@@ -274,7 +274,7 @@ pub enum CaError {
         id: SpiffeId,
     },
     /// A serial number that was never issued here.
-    #[error("serial {serial} was not issued by this authority; \"mantlet ca list\" shows those that were")]
+    #[error("serial {serial} was not issued by this authority; \"mantlet ca list --dir DIR\" shows those that were")]
     UnknownSerial {
         /// The number.
         serial: SerialNumber,

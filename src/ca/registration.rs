@@ -195,10 +195,10 @@ impl Authority {
         store::latest_valid(&mut connection, certificate, now).await.map_err(self.store().fault("read"))
     }
 
-    /// What there is, counted. `soon` bounds what counts as expiring.
-    pub async fn figures(&self, now: Timestamp, soon: Duration) -> Result<StoreFigures, CaError> {
+    /// What there is, counted.
+    pub async fn figures(&self, now: Timestamp) -> Result<StoreFigures, CaError> {
         let mut connection = self.store().connection().await?;
-        store::figures(&mut connection, now, soon).await.map_err(self.store().fault("read"))
+        store::figures(&mut connection, now).await.map_err(self.store().fault("read"))
     }
 
     /// Entries of the log after the given one, `most` of them, the earliest first.

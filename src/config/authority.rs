@@ -125,6 +125,10 @@ impl AuthorityConfig {
 }
 
 pub(super) fn read(root: &mut TableReader<'_, '_, '_>) -> Option<AuthorityConfig> {
+    let remedy = "start a sidecar with \"mantlet run FILE\"; this is read as the file of an authority";
+    for key in ["identity", "inbound", "outbound", "edge"] {
+        root.belongs_elsewhere(key, remedy);
+    }
     let mut claims = Claims::default();
     let authority = root.section("authority", |t| read_authority(t, &mut claims));
     root.require("authority", "add [authority] with dir and listen: where the authority is, and where it is served");

@@ -130,6 +130,10 @@ pub(super) fn read_with<T>(
 }
 
 pub(super) fn read(root: &mut TableReader<'_, '_, '_>, path: &Path) -> (Option<Config>, Option<MaterialSections>) {
+    root.belongs_elsewhere(
+        "authority",
+        "start an authority with \"mantlet ca serve FILE\"; this is read as the file of a sidecar",
+    );
     let material = read_material(root);
     let mut claims = Claims::default();
     let inbound = root.sections("inbound", |t| inbound::read(t, &mut claims));

@@ -107,8 +107,9 @@ impl Failure {
 
 /// The labels that an authority of mantlet gives, and what follows from them.
 fn known(reason: &str, name: &str) -> (&'static str, String) {
-    let secret =
-        format!("make another secret with \"mantlet ca secret {name}\" and write it to identity.bootstrap_secret_file");
+    let secret = format!(
+        "make another secret with \"mantlet ca secret {name} --dir DIR\" at the authority and write it to identity.bootstrap_secret_file"
+    );
     match reason {
         "unauthenticated" => ("unauthenticated", "look at what identity.bootstrap names".to_owned()),
         "credential" => {
@@ -117,9 +118,10 @@ fn known(reason: &str, name: &str) -> (&'static str, String) {
         "certificate" => {
             ("certificate", "present a certificate of this authority; \"mantlet ca bootstrap\" makes one".to_owned())
         }
-        "suspended" => {
-            ("suspended", format!("the registration of {name} is suspended; \"mantlet ca resume {name}\" lifts that"))
-        }
+        "suspended" => (
+            "suspended",
+            format!("the registration of {name} is suspended; \"mantlet ca resume {name} --dir DIR\" lifts that"),
+        ),
         "removed" => (
             "removed",
             format!("the registration of {name} was removed; register it again with \"mantlet ca register\""),

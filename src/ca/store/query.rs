@@ -389,16 +389,12 @@ pub(in crate::ca) async fn log_entries(
 }
 
 /// What there is, counted.
-pub(in crate::ca) async fn figures(
-    connection: &mut AnyConnection,
-    now: Timestamp,
-    soon: Duration,
-) -> sqlx::Result<StoreFigures> {
+pub(in crate::ca) async fn figures(connection: &mut AnyConnection, now: Timestamp) -> sqlx::Result<StoreFigures> {
     let query = sqlx::query(
-        "SELECT COUNT(*) AS valid, COUNT(CASE WHEN not_after <= $2 THEN 1 END) AS expiring FROM certificates \
+        "SELECT COUNT(*) AS valid, COUNT(CASE WHEN (not_after - $1) * 4 <= not_after - not_before THEN 1 END) AS expiring FROM certificates \
          WHERE not_after > $1 AND revoked_at IS NULL AND kind = 'end_entity'",
     );
-    let row = query.bind(now.to_unix()).bind(now.saturating_add(soon).to_unix()).fetch_one(&mut *connection).await?;
+    let row = query.bind(now.to_unix()).fetch_one(&mut *connection).await?;
     let registered = sqlx::query(
         "SELECT COUNT(CASE WHEN state = 'active' THEN 1 END) AS active, \
          COUNT(CASE WHEN state = 'suspended' THEN 1 END) AS suspended FROM entities",

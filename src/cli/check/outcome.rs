@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use crate::cli::span_of_time;
-use crate::config::{Config, Inbound, Outbound, Problem, Problems};
+use crate::config::{Config, Edge, Inbound, Issuer, Outbound, Problem, Problems, Upstream};
 use crate::identity::PeerPattern;
 use crate::x509::{CertificateInfo, Instant, TrustMaterial};
 
@@ -68,6 +68,9 @@ impl Outcome {
         }
         rows.extend(config.inbound.iter().map(|inbound| ("inbound", inbound_line(inbound))));
         rows.extend(config.outbound.iter().map(|outbound| ("outbound", outbound_line(outbound))));
+        rows.extend(config.edge.iter().map(|edge| ("edge", edge_line(edge))));
+        rows.extend(config.upstream.iter().map(|upstream| ("upstream", upstream_line(upstream))));
+        rows.extend(config.issuers.iter().map(|issuer| ("issuer", issuer_line(issuer))));
         rows.extend(config.admin.iter().map(|admin| ("admin", admin.listen.value.to_string())));
         rows.into_iter().fold(String::new(), |mut text, (head, line)| {
             let _ = writeln!(text, "{head:<9} {line}");
@@ -136,6 +139,26 @@ fn outbound_line(outbound: &Outbound) -> String {
     )
 }
 
+fn edge_line(edge: &Edge) -> String {
+    let Edge { name, listen, client_auth, routes, .. } = edge;
+    let public = routes.iter().filter(|route| route.is_public).count();
+    let routes = if routes.len() == 1 { "1 route".to_owned() } else { format!("{} routes", routes.len()) };
+    format!(
+        "{}: {}, client certificate {}, {routes}, {public} of them without a user",
+        name.value,
+        listen.value,
+        client_auth.label(),
+    )
+}
+
+fn upstream_line(upstream: &Upstream) -> String {
+    format!("{}: {}, expects {}", upstream.name.value, upstream.connect_to.value, listed(&upstream.expect))
+}
+
+fn issuer_line(issuer: &Issuer) -> String {
+    format!("{}: {}, keys from {}", issuer.name.value, issuer.issuer.value, issuer.jwks_url.value)
+}
+
 fn listed(patterns: &[PeerPattern]) -> String {
     match patterns {
         [] => "nobody".into(),
@@ -182,5 +205,14 @@ fn listeners_to_json(config: &Config) -> Vec<Value> {
         })
     });
     let admin = config.admin.iter().map(|admin| json!({ "kind": "admin", "listen": admin.listen.value.to_string() }));
-    inbound.chain(outbound).chain(admin).collect()
+    let edge = config.edge.iter().map(|edge| {
+        json!({
+            "kind": "edge",
+            "name": edge.name.value,
+            "listen": edge.listen.value.to_string(),
+            "client_auth": edge.client_auth.label(),
+            "routes": edge.routes.iter().map(|route| &*route.name.value).collect::<Vec<_>>(),
+        })
+    });
+    inbound.chain(outbound).chain(edge).chain(admin).collect()
 }

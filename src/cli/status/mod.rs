@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use http::StatusCode;
+use serde_json::Value;
 
 use crate::admin::{DEFAULT_ADDRESS, Document, Format, Target, ask};
 
@@ -14,7 +15,7 @@ pub(super) use tables::{printable, section};
 
 /// Show what a running sidecar works with: identity, trust, listeners, peers, refusals, reloads
 ///
-/// A terminal gets tables, a pipe gets the JSON document as the sidecar sent it.
+/// A terminal gets tables, a pipe gets the JSON document as the sidecar sent it. An authority is shown as JSON.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -50,7 +51,11 @@ pub(super) fn execute(args: Args) -> anyhow::Result<ExitCode> {
     if answer.status != StatusCode::OK {
         bail!("{admin} answered {} for /status; is it of another version?", answer.status);
     }
-    if json || !stdout().is_terminal() {
+    let is_of_an_authority = || {
+        let document: Option<Value> = serde_json::from_slice(&answer.body).ok();
+        document.is_some_and(|document| document["role"] == "authority")
+    };
+    if json || !stdout().is_terminal() || is_of_an_authority() {
         return print(&answer.body);
     }
     let document: Document = serde_json::from_slice(&answer.body)

@@ -78,7 +78,7 @@ fn enrolled(text: &mut Text, enrolment: &EnrolmentEntry) {
         return given(text, enrolment);
     }
     let next = match (&enrolment.renewal, &enrolment.next_attempt) {
-        (Some(renewal), _) => format!("renewed {renewal}"),
+        (Some(renewal), _) => format!("to be renewed {renewal}"),
         (None, Some(next)) => format!("asked again {next}"),
         (None, None) => "being asked".to_owned(),
     };

@@ -47,6 +47,7 @@ pub(super) struct TableReader<'r, 'a, 't> {
     header: Option<Range<usize>>,
     known: Vec<&'static str>,
     missing: Vec<(&'static str, Problem)>,
+    elsewhere: Vec<&'static str>,
 }
 
 /// A value and its place.
@@ -195,12 +196,20 @@ impl<'a, 't> TableReader<'_, 'a, 't> {
         self.table.get(key)
     }
 
+    /// Reports a table that belongs in the file of another command.
+    pub(super) fn belongs_elsewhere(&mut self, key: &'static str, remedy: &str) {
+        if let Some(span) = self.span(key) {
+            self.elsewhere.push(key);
+            self.error(Some(span), format!("table [{key}] belongs in another file"), remedy);
+        }
+    }
+
     /// Reports the keys that nobody asked for and those that are missing. A mistyped key is reported once, as the former.
     fn finish(mut self) {
         let absent: Vec<&str> = self.known.iter().copied().filter(|key| !self.table.contains_key(*key)).collect();
         for (key, value) in self.table {
             let name: &str = key.get_ref();
-            if self.known.contains(&name) {
+            if self.known.contains(&name) || self.elsewhere.contains(&name) {
                 continue;
             }
             let what = if value.get_ref().is_table() { format!("table [{name}]") } else { format!("key {name:?}") };
@@ -228,7 +237,16 @@ fn read_table<'a, 't, T>(
     (kind, title): (String, String),
     read: impl FnOnce(&mut TableReader<'_, 'a, 't>) -> T,
 ) -> T {
-    let mut reader = TableReader { reading, table, kind, title, header, known: Vec::new(), missing: Vec::new() };
+    let mut reader = TableReader {
+        reading,
+        table,
+        kind,
+        title,
+        header,
+        known: Vec::new(),
+        missing: Vec::new(),
+        elsewhere: Vec::new(),
+    };
     let outcome = read(&mut reader);
     reader.finish();
     outcome

@@ -102,7 +102,7 @@ fn health_figures_and_status_tell_of_the_authority() {
     let label = |key, value| HashMap::from([(key, value)]);
     rig.server.wait_for_metric("mantlet_authority_issued_total", &label("by", "secret"), 1.0);
     rig.server.wait_for_metric("mantlet_authority_refused_total", &label("reason", "credential"), 1.0);
-    rig.server.wait_for_metric("mantlet_authority_certificates", &label("state", "expiring"), 1.0);
+    rig.server.wait_for_metric("mantlet_authority_certificates", &label("state", "valid"), 1.0);
     rig.server.wait_for_metric("mantlet_authority_crl_number", &label("issuer", "root"), 1.0);
     let status = rig.server.status();
     assert_eq!((&status["ready"], &status["role"]), (&Value::from(true), &Value::from("authority")), "{status}");

@@ -16,19 +16,20 @@ pub(super) enum ClientClaim {
     ProxyCredentials,
 }
 
-const OVERRIDES: [&str; 9] = [
+const OVERRIDES: [&str; 10] = [
     "x-original-url",
     "x-original-uri",
     "x-original-host",
     "x-original-method",
     "x-rewrite-url",
+    "x-envoy-original-path",
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
     // CGI makes it HTTP_PROXY (CVE-2016-5385).
     "proxy",
 ];
-const ABOUT_THE_CLIENT: [&str; 13] = [
+const ABOUT_THE_CLIENT: [&str; 22] = [
     "forwarded",
     "x-forwarded",
     "forwarded-for",
@@ -42,8 +43,19 @@ const ABOUT_THE_CLIENT: [&str; 13] = [
     "x-envoy-external-address",
     "proxy-client-ip",
     "wl-proxy-client-ip",
+    "remote-addr",
+    "remote-user",
+    "x-remote-ip",
+    "x-remote-user",
+    "x-original-forwarded-for",
+    "cf-connecting-ipv6",
+    "fly-client-ip",
+    "x-azure-clientip",
+    "ssl-client-cert",
 ];
 const FORWARDED_PREFIX: &str = "x-forwarded-";
+/// Prefix of what TLS terminators say of a client's certificate.
+const CLIENT_CERTIFICATE_PREFIX: &str = "x-ssl-client-";
 
 impl ClientClaim {
     /// What a field of this name claims, in every spelling that a service may read as it: CGI and its kin cannot tell separators
@@ -51,7 +63,12 @@ impl ClientClaim {
     pub(super) fn of(name: &HeaderName) -> Option<Self> {
         match plain(name).as_str() {
             name if OVERRIDES.contains(&name) => Some(Self::Override),
-            name if ABOUT_THE_CLIENT.contains(&name) || name.starts_with(FORWARDED_PREFIX) => Some(Self::Client),
+            name if ABOUT_THE_CLIENT.contains(&name)
+                || name.starts_with(FORWARDED_PREFIX)
+                || name.starts_with(CLIENT_CERTIFICATE_PREFIX) =>
+            {
+                Some(Self::Client)
+            }
             "authorization" => Some(Self::Credentials),
             "proxy-authorization" => Some(Self::ProxyCredentials),
             _ => None,

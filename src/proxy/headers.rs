@@ -224,6 +224,21 @@ fn is_needed(name: &HeaderName) -> bool {
     name == HOST || name == CONTENT_LENGTH || name == CONTENT_TYPE || name == http::header::AUTHORIZATION
 }
 
+/// Fields that say how the message is to be read or answered, which a recipient has to know before its content.
+fn is_about_the_message(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "cookie"
+            | "set-cookie"
+            | "content-encoding"
+            | "content-range"
+            | "trailer"
+            | "expect"
+            | "range"
+            | "max-forwards"
+    )
+}
+
 /// True for the names that only we may set. Gateways such as CGI and WSGI make no difference between `-` and `_`, and some none
 /// between these and any other character that is no letter or digit, so neither does this.
 pub(super) fn is_identity_name(name: &HeaderName) -> bool {
@@ -247,7 +262,11 @@ fn is_reserved(name: &str) -> bool {
 /// what identifies the caller, frames or routes the message, or gives credentials (RFC 9110 section 6.5.1).
 pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
     let is_doomed = |name: &&HeaderName| {
-        is_identity_name(name) || is_hop_by_hop(name) || is_needed(name) || ClientClaim::of(name).is_some()
+        is_identity_name(name)
+            || is_hop_by_hop(name)
+            || is_needed(name)
+            || is_about_the_message(name)
+            || ClientClaim::of(name).is_some()
     };
     let doomed: Vec<HeaderName> = trailers.keys().filter(is_doomed).cloned().collect();
     for name in doomed {

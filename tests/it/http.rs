@@ -301,7 +301,7 @@ fn identities_that_a_caller_claims_never_reach_the_service() {
     let trailers = format!(
         "POST /trailers HTTP/1.1\r\nHost: ads\r\nConnection: close\r\nTrailer: x-mantlet-peer, x-end\r\nTransfer-Encoding: chunked\r\n\r\n\
          0\r\nx-mantlet-peer: {forged}\r\nX_Mantlet_Peer: {forged}\r\nx-forwarded-for: 127.0.0.1\r\n\
-         x-http-method-override: DELETE\r\nauthorization: Bearer x\r\nhost: users\r\nx-end: b\r\n\r\n"
+         x-http-method-override: DELETE\r\nauthorization: Bearer x\r\nhost: users\r\ncookie: a=b\r\ncontent-encoding: gzip\r\nx-end: b\r\n\r\n"
     );
     raw(mesh.entry(), trailers.as_bytes());
     let arrived = mesh.service.wait_for("/trailers");

@@ -13,8 +13,13 @@ const FIGURES: &str =
     include_str!("snapshots/it__admin__metrics_are_openmetrics_with_expiry_crl_reload_build_and_process_figures.snap");
 
 /// What a process has besides that an authority certifies; `enrolment::scripted` scrapes them.
-const OF_AN_AUTHORITY: [&str; 2] =
-    ["mantlet_identity_renewal_failing gauge", "mantlet_authority_clock_skew_seconds gauge"];
+const OF_AN_AUTHORITY: [&str; 5] = [
+    "mantlet_identity_renewal_failing gauge",
+    "mantlet_authority_clock_skew_seconds gauge",
+    "mantlet_authority_store_up gauge",
+    "mantlet_authority_unlisted_revocations gauge",
+    "mantlet_authority_crl_next_update_timestamp_seconds gauge",
+];
 
 /// The series that a scrape has, by the suffixes that each type adds to the name of its family.
 fn exported() -> BTreeSet<String> {

@@ -384,8 +384,8 @@ async fn print_after_revoking(authority: &Authority) -> anyhow::Result<()> {
     }
     if unlisted.is_empty() {
         println!(
-            "next: a running \"mantlet ca serve\" has signed the CRL by now; without one, mantlet ca crl --dir {}, for peers learn \
-             of it from the CRL",
+            "next: a running \"mantlet ca serve\" signs the CRL at once, or its /readyz says why not; without one, mantlet ca crl \
+             --dir {}, for peers learn of it from the CRL",
             authority.directory().display()
         );
     }

@@ -143,8 +143,6 @@ impl Keeper {
                 "CRL signed"
             );
         }
-        // What came meanwhile, our own CRLs included, is news to the next look. What does not open is tried again at the next tick.
-        self.seen = found;
         let issuing = authority.issuers().await?.issuing();
         let is_good = self.own.as_ref().is_some_and(|own| own.issuer == issuing && own.renew_at > now());
         if !is_good && let Some((own, acceptor)) = own(&server.config, authority).await? {
@@ -152,6 +150,8 @@ impl Keeper {
             server.acceptor.store(Some(Arc::new(acceptor)));
             info!("the server's own certificate was renewed");
         }
+        // What came meanwhile, our own CRLs included, is news to the next look; a CRL's key that does not open is tried again at a tick.
+        self.seen = found;
         outcome_of(due.failed)
     }
 

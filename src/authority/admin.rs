@@ -11,10 +11,9 @@ use serde_json::{Value, json};
 use tracing::error;
 
 use crate::admin::{self, AdminAnswer, HostRule, problem, respond};
-use crate::ca::{StoreFigures, Timestamp};
+use crate::ca::{StoreFigures, Timestamp, chain};
 use crate::net::Listener;
 
-use super::answer::chain;
 use super::keeper::REVOKED;
 use super::{Server, now};
 
@@ -177,7 +176,7 @@ impl prometheus_client::collector::Collector for Gauges {
         let entries = entries.map(|(record, count)| (labels(record), i64::try_from(*count).unwrap_or(i64::MAX)));
         gauge("mantlet_authority_crl_entries", "Certificates that the last CRL lists", None, entries.collect())?;
         let unlisted = i64::try_from(self.unlisted).unwrap_or(i64::MAX);
-        let help = "Revocations that are on no CRL, for the key that signs it is kept elsewhere";
+        let help = "Revocations that are on no CRL, for the key that signs it is kept elsewhere or does not open";
         gauge("mantlet_authority_unlisted_revocations", help, None, vec![(vec![], unlisted)])
     }
 }

@@ -7,7 +7,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, SERVER, WWW_
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
-use crate::ca::{CaError, CertificateFault, EnrolmentError};
+use crate::ca::{CaError, CertificateFault, EnrolmentError, chain};
 use crate::x509::SigningRequestError;
 
 /// An answer.
@@ -67,17 +67,6 @@ impl Refusal {
         }
         answer
     }
-}
-
-/// An error and its causes, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 impl From<CertificateFault> for Refusal {

@@ -9,13 +9,12 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::ca::{
-    Authority, CaError, Credential, CrlOptions, DnsName, IssuerId, StoreState, Timestamp, UnlistedRevocation,
+    Authority, CaError, Credential, CrlOptions, DnsName, IssuerId, StoreState, Timestamp, UnlistedRevocation, chain,
 };
 use crate::config::AuthorityConfig;
 use crate::net::{Address, Host};
 use crate::tls::UnjudgedAcceptor;
 
-use super::answer::chain;
 use super::published::Published;
 use super::{ServeError, Server, now};
 
@@ -52,6 +51,14 @@ impl Watched {
     }
 }
 
+/// What a look found.
+enum Outcome {
+    /// Nothing was tried.
+    Unknown,
+    /// Everything that was tried went well.
+    Good,
+}
+
 /// The server's own certificate.
 struct Own {
     issuer: IssuerId,
@@ -75,7 +82,9 @@ impl Keeper {
         }
         let seen = Watched::of(&published.state);
         let (publish, receiver) = watch::channel(published);
-        Ok((Self { publish, options, seen, own, fault: None }, receiver, acceptor))
+        let mut keeper = Self { publish, options, seen, own, fault: None };
+        keeper.tell(outcome_of(due.failed));
+        Ok((keeper, receiver, acceptor))
     }
 
     /// Goes on until it is dropped.
@@ -97,13 +106,14 @@ impl Keeper {
         }
     }
 
-    async fn look(&mut self, server: &Server, tick: bool) -> Result<(), ServeError> {
+    /// Brings what is published and the server's own certificate up to date. A key that does not open is told of once the rest is done.
+    async fn look(&mut self, server: &Server, tick: bool) -> Result<Outcome, ServeError> {
         let authority = &server.authority;
         let state = authority.store().state().await?;
         // Most changes are enrolments, which nothing published depends on.
         let found = Watched::of(&state);
         if found == self.seen && !tick {
-            return Ok(());
+            return Ok(Outcome::Unknown);
         }
         let due = authority.sign_due_crls(&self.options, ACTOR, now()).await?;
         let (shown, other_unlisted) = {
@@ -140,16 +150,16 @@ impl Keeper {
             server.acceptor.store(Some(Arc::new(acceptor)));
             info!("the server's own certificate was renewed");
         }
-        // What came meanwhile, our own CRLs included, is news to the next look.
+        // What came meanwhile, our own CRLs included, is news to the next look; a CRL's key that does not open is tried again at a tick.
         self.seen = found;
-        Ok(())
+        outcome_of(due.failed)
     }
 
     /// Says what is wrong once, and that it is over.
-    fn tell(&mut self, outcome: Result<(), ServeError>) {
+    fn tell(&mut self, outcome: Result<Outcome, ServeError>) {
         match (outcome, &self.fault) {
-            (Ok(()), None) => {}
-            (Ok(()), Some(_)) => {
+            (Ok(Outcome::Unknown), _) | (Ok(Outcome::Good), None) => {}
+            (Ok(Outcome::Good), Some(_)) => {
                 info!("the store and the keys are usable again");
                 self.fault = None;
             }
@@ -173,14 +183,22 @@ async fn publish(authority: &Authority, unlisted: Vec<UnlistedRevocation>) -> Re
     Ok(Published::new(&issuers, authority.crls().await?, unlisted))
 }
 
+/// The first key that does not sign what is due.
+fn outcome_of(failed: Vec<CaError>) -> Result<Outcome, ServeError> {
+    match failed.into_iter().next() {
+        Some(fault) => Err(fault.into()),
+        None => Ok(Outcome::Good),
+    }
+}
+
 fn tell_unlisted(unlisted: &[UnlistedRevocation]) {
-    for UnlistedRevocation { issuer, serial, key } in unlisted {
-        error!(
-            %issuer,
-            %serial,
-            key = %key.display(),
-            "a revocation is on no CRL, for the key that signs it is kept elsewhere; bring the key back for a while"
-        );
+    for UnlistedRevocation { issuer, serial, key, fault } in unlisted {
+        let why = match fault {
+            None => "is kept elsewhere; bring the key back for a while",
+            Some(_) => "cannot be used; mend what the fault says",
+        };
+        let (key, fault) = (key.display(), fault.as_deref());
+        error!(%issuer, %serial, %key, fault, "a revocation is on no CRL, for the key that signs it {why}");
     }
 }
 

@@ -156,10 +156,7 @@ async fn open(config: &AuthorityConfig) -> Result<Authority, CaError> {
         delta_next_update: settings.delta_next_update,
     };
     authority.set_revocation_pointers(&pointers).await?;
-    let issuers = authority.issuers().await?;
-    if let Some(missing) = authority.missing_keys(&issuers).into_iter().find(|missing| *missing == issuers.issuing()) {
-        return Err(CaError::KeyMissing { path: authority.key_file(missing), issuer: missing, purpose: "issuing" });
-    }
+    authority.check_issuing_key().await?;
     Ok(authority)
 }
 

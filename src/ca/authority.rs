@@ -247,6 +247,15 @@ impl Authority {
         Ok(signer)
     }
 
+    /// Opens the key that issues, without which there is little to do.
+    ///
+    /// # Errors
+    /// [`CaError::KeyMissing`] where it is not here, and everything that keeps it from being used.
+    pub async fn check_issuing_key(&self) -> Result<(), CaError> {
+        let issuers = self.issuers().await?;
+        self.signer(&issuers, issuers.issuing(), "issuing").map(drop)
+    }
+
     /// Makes the key and certificate of a new generation, in files and in the change.
     pub(super) async fn add_generation(
         &self,

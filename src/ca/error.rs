@@ -357,3 +357,14 @@ pub(super) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Err
     let path = path.to_owned();
     move |source| CaError::Io { action, path, source }
 }
+
+/// An error and its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -44,6 +44,7 @@ pub use crl::{CrlBundle, CrlOptions, CrlSummary, DueCrls, UnlistedRevocation};
 pub use enrolment::{CertificateFault, Enrolled, EnrolmentCredential, EnrolmentError};
 pub use entity::{Entity, EntityState, OneTimeSecret};
 pub use error::CaError;
+pub(crate) use error::chain;
 pub use issuance::{Credential, CredentialUsage, IssueRequest, MAX_TTL, RevocationPointers, distribution_point_of};
 pub use issuers::{Issuers, pem_of};
 pub use name::{DnsName, NameError, ServiceName};

@@ -20,6 +20,11 @@ const SCRYPT_R: u32 = 8;
 const SCRYPT_P: u32 = 5;
 const SALT_BYTES: usize = 16;
 const IV_BYTES: usize = 16;
+/// What opening a key of another maker may take: a file is not to use up the memory, or minutes.
+const MAX_SCRYPT_BYTES: u128 = 256 << 20;
+/// How often it may take that memory, one after the other.
+const MAX_SCRYPT_P: u16 = 16;
+const MAX_PBKDF2_ROUNDS: u32 = 10_000_000;
 
 /// A key in PEM, encrypted by scrypt and AES-256 where there is a passphrase.
 pub(super) fn to_pem(key: &KeyPair, passphrase_file: Option<&Path>) -> Result<Zeroizing<String>, CaError> {
@@ -53,6 +58,9 @@ pub(super) fn from_pem(pem: &[u8], path: &Path, passphrase_file: Option<&Path>) 
     let wrong = || CaError::PassphraseWrong { path: path.to_owned(), file: file.to_owned() };
     let (_, sealed) = SecretDocument::from_pem(text).map_err(|_| unreadable())?;
     let sealed = EncryptedPrivateKeyInfo::try_from(sealed.as_bytes()).map_err(|_| unreadable())?;
+    if let Some(excess) = excess_of(&sealed) {
+        return Err(CaError::unusable(path, format!("{excess}; encrypt the key anew, by \"openssl pkcs8 -topk8\"")));
+    }
     let der = sealed.decrypt(read_passphrase(file)?.as_slice()).map_err(|error| match error {
         // The library says the one for the other.
         pkcs8::Error::EncryptedPrivateKey(pkcs5::Error::DecryptFailed | pkcs5::Error::EncryptFailed) => wrong(),
@@ -60,6 +68,29 @@ pub(super) fn from_pem(pem: &[u8], path: &Path, passphrase_file: Option<&Path>) 
     })?;
     // A wrong passphrase in a few hundred leaves what looks decrypted and is no key.
     KeyPair::try_from(&PrivatePkcs8KeyDer::from(der.as_bytes())).map_err(|_| wrong())
+}
+
+/// What is wrong with the derivation that the file asks for, if it is beyond its bounds.
+fn excess_of(sealed: &EncryptedPrivateKeyInfo<'_>) -> Option<String> {
+    match &sealed.encryption_algorithm.pbes2()?.kdf {
+        pbes2::Kdf::Scrypt(scrypt) => {
+            let (n, r, p) = (scrypt.cost_parameter, scrypt.block_size, scrypt.parallelization);
+            let asked = format!("scrypt with N = {n}, r = {r} and p = {p}");
+            // The library panics at an N of zero.
+            if n < 2 || !n.is_power_of_two() || r == 0 || p == 0 {
+                return Some(format!("{asked} does not exist"));
+            }
+            let is_within = 128 * u128::from(n) * u128::from(r) <= MAX_SCRYPT_BYTES && p <= MAX_SCRYPT_P;
+            (!is_within)
+                .then(|| format!("{asked} takes more than {} MiB {MAX_SCRYPT_P} times over", MAX_SCRYPT_BYTES >> 20))
+        }
+        pbes2::Kdf::Pbkdf2(pbkdf2) => {
+            let rounds = pbkdf2.iteration_count;
+            (rounds > MAX_PBKDF2_ROUNDS)
+                .then(|| format!("PBKDF2 with {rounds} rounds takes more than {MAX_PBKDF2_ROUNDS}"))
+        }
+        _ => None,
+    }
 }
 
 /// True where a file holds an encrypted key.
@@ -85,4 +116,56 @@ fn read_passphrase(file: &Path) -> Result<Zeroizing<Vec<u8>>, CaError> {
         return Err(CaError::unusable(file, "holds no passphrase"));
     }
     Ok(passphrase)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pbes2::{EncryptionScheme, Kdf, Pbkdf2Params, Pbkdf2Prf, ScryptParams};
+
+    /// What is said of a key whose encryption asks for this derivation.
+    fn refusal(kdf: Kdf<'_>) -> String {
+        let folder = tempfile::tempdir().expect("a folder");
+        let passphrase = folder.path().join("passphrase");
+        std::fs::write(&passphrase, "correct").expect("written");
+        let encryption = EncryptionScheme::Aes256Cbc { iv: &[0; IV_BYTES] };
+        let encryption_algorithm = pkcs5::EncryptionScheme::Pbes2(pbes2::Parameters { kdf, encryption });
+        let sealed = EncryptedPrivateKeyInfo { encryption_algorithm, encrypted_data: &[0; 64] };
+        let sealed = SecretDocument::try_from(sealed).expect("in range");
+        let pem = sealed.to_pem(ENCRYPTED, LineEnding::LF).expect("small");
+        from_pem(pem.as_bytes(), Path::new("root.key"), Some(&passphrase)).expect_err("no key").to_string()
+    }
+
+    fn scrypt(cost_parameter: u64, block_size: u16, parallelization: u16) -> Kdf<'static> {
+        Kdf::Scrypt(ScryptParams { salt: &[0; 16], cost_parameter, block_size, parallelization, key_length: None })
+    }
+
+    fn pbkdf2(iteration_count: u32) -> Kdf<'static> {
+        let prf = Pbkdf2Prf::HmacWithSha256;
+        Kdf::Pbkdf2(Pbkdf2Params { salt: &[0; 16], iteration_count, key_length: None, prf })
+    }
+
+    #[test]
+    fn a_derivation_that_would_take_too_much_is_refused_before_it_begins() {
+        for (n, r, p) in [(1 << 40, 8, 1), (1 << 19, 8, 1), (1 << 62, u16::MAX, 1), (2, u16::MAX, u16::MAX), (2, 1, 17)]
+        {
+            let refusal = refusal(scrypt(n, r, p));
+            let values = format!("root.key: scrypt with N = {n}, r = {r} and p = {p} takes more");
+            assert!(refusal.starts_with(&values), "{refusal}");
+        }
+        let refused = refusal(pbkdf2(2_000_000_000));
+        assert!(refused.starts_with("root.key: PBKDF2 with 2000000000 rounds takes more"), "{refused}");
+        for within in [scrypt(1 << 10, 8, 16), pbkdf2(1000)] {
+            let refused = refusal(within);
+            assert!(refused.contains("does not open this key"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn parameters_that_make_no_sense_are_refused_without_a_panic() {
+        for kdf in [scrypt(0, 8, 1), scrypt(1, 8, 1), scrypt(3, 8, 1), scrypt(2, 0, 1), scrypt(2, 8, 0), pbkdf2(0)] {
+            let refused = refusal(kdf);
+            assert!(refused.starts_with("root.key: "), "{refused}");
+        }
+    }
 }

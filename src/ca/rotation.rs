@@ -45,7 +45,8 @@ impl Authority {
     /// Makes the keys of a new generation and publishes its anchor.
     ///
     /// # Errors
-    /// [`CaError::Rotation`] where a rotation is on its way.
+    /// [`CaError::Rotation`] where a rotation is on its way, and what keeps the key that issues from being opened: new keys have the
+    /// passphrase of the old.
     pub async fn rotate_start(
         &self,
         ttl: Duration,
@@ -67,12 +68,13 @@ impl Authority {
             algorithm,
             passphrase_file: self.passphrase_file().map(Path::to_owned),
         };
+        self.signer(&issuers, issuers.issuing(), "rotating the authority")?;
         self.check_passphrase(&issuers)?;
         self.add_generation(&mut change, newest, &options, actor, now).await?;
         change.set_generations(state.oldest_generation, state.issuing_generation, newest);
         log(&mut change, "rotation started", newest, actor, now).await?;
         change.commit().await?;
-        // Peers that hold the new anchor need a CRL of it before anything is issued by it.
+        // Peers that hold the new anchor need a CRL of it before anything is issued by it. The new keys were just made, and open.
         self.sign_due_crls(&CrlOptions::default(), actor, now).await?;
         self.write_anchors().await?;
         self.rotation(now).await
@@ -91,7 +93,7 @@ impl Authority {
     /// Has the newest generation issue.
     ///
     /// # Errors
-    /// [`CaError::Rotation`] where none was started, and [`CaError::KeyMissing`] where its key is not here.
+    /// [`CaError::Rotation`] where none was started, and what keeps its key from being opened: nothing could be issued.
     pub async fn rotate_switch(&self, actor: &str, now: Timestamp) -> Result<RotationStatus, CaError> {
         let issuers = self.issuers().await?;
         let mut change = self.store().begin().await?;
@@ -100,10 +102,7 @@ impl Authority {
             return Err(out_of_turn("the newest keys issue already"));
         }
         let id = issuers.issuing_of(state.newest_generation);
-        let key = self.key_file(id);
-        if !key.exists() {
-            return Err(CaError::KeyMissing { path: key, issuer: id, purpose: "issuing" });
-        }
+        self.signer(&issuers, id, "issuing")?;
         change.set_generations(state.oldest_generation, state.newest_generation, state.newest_generation);
         log(&mut change, "rotation switched", state.newest_generation, actor, now).await?;
         change.commit().await?;

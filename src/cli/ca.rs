@@ -1,5 +1,10 @@
 //! `mantlet ca`: a closed certificate authority in a directory.
 
+/// Prints a line; a reader that has gone away (`| head`) is no failure.
+macro_rules! say {
+    ($($text:tt)*) => { crate::cli::output::print(&(format!($($text)*) + "\n")) };
+}
+
 mod entities;
 mod list;
 mod log;
@@ -283,22 +288,22 @@ async fn init(args: &Init) -> anyhow::Result<()> {
     let authority = Authority::init(&args.dir, &options, now).await?;
     print_warnings(&authority);
     let until = now.saturating_add(args.ttl);
-    println!("made a certificate authority for {}, valid until {until}", args.trust_domain);
-    println!("  trust anchor  {}  (give it to every service)", authority.anchors_file().display());
-    println!("  root key      {}  (keep it secret)", authority.key_file(IssuerId::ROOT).display());
+    say!("made a certificate authority for {}, valid until {until}", args.trust_domain)?;
+    say!("  trust anchor  {}  (give it to every service)", authority.anchors_file().display())?;
+    say!("  root key      {}  (keep it secret)", authority.key_file(IssuerId::ROOT).display())?;
     if args.intermediate {
         let issuing = IssuerId::ROOT.with_tier(Tier::Intermediate);
-        println!("  issuing key   {}  (keep it secret)", authority.key_file(issuing).display());
-        println!(
+        say!("  issuing key   {}  (keep it secret)", authority.key_file(issuing).display())?;
+        say!(
             "The intermediate issues: move the root key offline now. It is needed again only to revoke the intermediate and to\n\
              renew the root's CRL, by \"mantlet ca crl\", within 180 days."
-        );
+        )?;
     }
-    println!("next: mantlet ca issue --dir {} --name NAME --dns HOST", args.dir.display());
-    println!(
+    say!("next: mantlet ca issue --dir {} --name NAME --dns HOST", args.dir.display())?;
+    say!(
         "  or: mantlet ca register --dir {} NAME --dns HOST, for services that enrol by themselves",
         args.dir.display()
-    );
+    )?;
     Ok(())
 }
 
@@ -327,26 +332,27 @@ async fn issue(args: Issue) -> anyhow::Result<()> {
         .with_context(|| format!("serial {serial} is recorded but its files were not written; issue again"))?;
     if args.json {
         let document = json!({ "certificate": &credential.certificate, "chain_file": chain, "key_file": key });
-        println!("{document:#}");
+        say!("{document:#}")?;
         return Ok(());
     }
     let certificate = &credential.certificate;
-    println!("issued {}, valid until {}", certificate.spiffe, certificate.not_after);
-    println!("  certificate   {}", chain.display());
-    println!("  private key   {}", key.display());
-    println!("  serial        {serial}");
+    say!("issued {}, valid until {}", certificate.spiffe, certificate.not_after)?;
+    say!("  certificate   {}", chain.display())?;
+    say!("  private key   {}", key.display())?;
+    say!("  serial        {serial}")?;
     print_earlier(&authority, &credential, now).await?;
-    println!("next: name both files under [identity], and {} under [trust]", authority.anchors_file().display());
+    say!("next: name both files under [identity], and {} under [trust]", authority.anchors_file().display())?;
     Ok(())
 }
 
 /// Names the certificate that the new one stands in for, since it is valid still.
 async fn print_earlier(authority: &Authority, credential: &Credential, now: Timestamp) -> anyhow::Result<()> {
     if let Some(latest) = authority.earlier_than(&credential.certificate, now).await? {
-        println!(
+        say!(
             "  note          serial {} of the same name stays valid until {} unless it is revoked",
-            latest.certificate.serial, latest.certificate.not_after
-        );
+            latest.certificate.serial,
+            latest.certificate.not_after
+        )?;
     }
     Ok(())
 }
@@ -359,7 +365,7 @@ async fn revoke(args: &Revoke) -> anyhow::Result<()> {
         (None, Some(serial), _) => serial.clone(),
         (None, None, Some(name)) => {
             for certificate in authority.revoke_name(name, args.reason, &actor, now).await? {
-                println!("revoked {} (serial {}) at {now} ({})", certificate.spiffe, certificate.serial, args.reason);
+                say!("revoked {} (serial {}) at {now} ({})", certificate.spiffe, certificate.serial, args.reason)?;
             }
             return print_after_revoking(&authority).await;
         }
@@ -369,9 +375,9 @@ async fn revoke(args: &Revoke) -> anyhow::Result<()> {
     let (certificate, revocation) = (&outcome.certificate, outcome.revocation);
     let (at, reason) = (revocation.at, revocation.reason);
     if outcome.newly {
-        println!("revoked {} (serial {serial}) at {at} ({reason})", certificate.spiffe);
+        say!("revoked {} (serial {serial}) at {at} ({reason})", certificate.spiffe)?;
     } else {
-        println!("{} (serial {serial}) is revoked already, since {at} ({reason}); nothing changed", certificate.spiffe);
+        say!("{} (serial {serial}) is revoked already, since {at} ({reason}); nothing changed", certificate.spiffe)?;
     }
     print_after_revoking(&authority).await
 }
@@ -383,11 +389,11 @@ async fn print_after_revoking(authority: &Authority) -> anyhow::Result<()> {
         eprintln!("mantlet: warning: {unlisted}");
     }
     if unlisted.is_empty() {
-        println!(
-            "next: a running \"mantlet ca serve\" has signed the CRL by now; without one, mantlet ca crl --dir {}, for peers learn \
-             of it from the CRL",
+        say!(
+            "next: a running \"mantlet ca serve\" signs the CRL at once, or its /readyz says why not; without one, mantlet ca crl \
+             --dir {}, for peers learn of it from the CRL",
             authority.directory().display()
-        );
+        )?;
     }
     Ok(())
 }
@@ -405,10 +411,10 @@ async fn crl(args: Crl) -> anyhow::Result<()> {
     for list in &bundle.lists {
         let verb = if list.newly_signed { "signed" } else { "kept" };
         let (issuer, number, next_update) = (list.record.issuer, list.record.number, list.record.next_update);
-        println!("{verb} the {issuer}'s CRL number {number}: {} revoked, next update {next_update}", list.entries);
+        say!("{verb} the {issuer}'s CRL number {number}: {} revoked, next update {next_update}", list.entries)?;
     }
-    println!("  file          {}", out.display());
-    println!("next: name it under [revocation] of every service, and run this again before the next update");
+    say!("  file          {}", out.display())?;
+    say!("next: name it under [revocation] of every service, and run this again before the next update")?;
     Ok(())
 }
 

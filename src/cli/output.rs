@@ -18,7 +18,12 @@ pub(super) fn unusable(problems: &[String]) -> ExitCode {
 
 /// Writes the answer at once; a reader that has gone away (`| head`) is no failure.
 pub(super) fn print(text: &str) -> anyhow::Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
+    print_bytes(text.as_bytes())
+}
+
+/// The same for an answer that is passed on.
+pub(super) fn print_bytes(answer: &[u8]) -> anyhow::Result<()> {
+    match io::stdout().write_all(answer) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }

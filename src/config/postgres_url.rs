@@ -35,7 +35,7 @@ pub enum PostgresUrlError {
          \"disable\", and a mantlet beside it for a database elsewhere"
     )]
     Tls {
-        /// The parameter.
+        /// The parameter's name.
         parameter: String,
     },
 }
@@ -80,8 +80,9 @@ impl PostgresUrl {
             "sslmode" | "ssl-mode" => !value.eq_ignore_ascii_case("disable"),
             key => key.starts_with("ssl"),
         });
-        if let Some((key, value)) = tls {
-            return Err(PostgresUrlError::Tls { parameter: format!("{key}={value}") });
+        if let Some((key, _)) = tls {
+            // The value may be the password of a key.
+            return Err(PostgresUrlError::Tls { parameter: key.into_owned() });
         }
         Ok(Self(url))
     }
@@ -165,11 +166,12 @@ mod tests {
 
     #[test]
     fn tls_that_would_not_be_spoken_is_refused_wherever_the_address_leads() {
-        for parameter in ["sslmode=require", "ssl-mode=verify-full", "sslmode=prefer", "sslrootcert=ca.pem", "ssl-ca=x"]
-        {
+        for parameter in ["sslmode=require", "ssl-mode=verify-full", "sslmode=prefer", "sslpassword=hush", "ssl-ca=x"] {
+            let (key, value) = parameter.split_once('=').expect("a parameter");
             let refusal = PostgresUrl::on_any_host(&format!("postgres://ca@db.internal/ca?{parameter}"));
             let refusal = refusal.expect_err(parameter).to_string();
-            assert!(refusal.starts_with(&format!("asks for TLS by \"{parameter}\"")), "{refusal}");
+            assert!(refusal.starts_with(&format!("asks for TLS by \"{key}\"")), "{refusal}");
+            assert!(!refusal.contains(&format!("={value}")) && !refusal.contains("hush"), "{refusal}");
         }
     }
 }

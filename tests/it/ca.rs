@@ -540,3 +540,24 @@ fn crl_numbers_rise_by_one_also_from_concurrent_commands() {
     ca.ok(&["crl"]);
     assert_eq!(crl_numbers(&ca.path("ca.crl")), [9]);
 }
+
+#[test]
+fn a_reader_of_the_output_that_has_gone_away_is_no_failure() {
+    let ca = Ca::new(&[]);
+    for args in [
+        &["issue", "--name", "ads"][..],
+        &["issue", "--name", "users", "--json"],
+        &["crl"],
+        &["register", "carts"],
+        &["suspend", "carts"],
+        &["log"],
+        &["revoke", "--name", "ads"],
+    ] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = ca.command(args).stdout(writer).stderr(Stdio::piped()).output().expect("runs");
+        assert!(output.status.success() && output.stderr.is_empty(), "{args:?}: {}", text(&output.stderr));
+    }
+    let states: Vec<_> = ca.list().iter().map(|entry| entry["state"].clone()).collect();
+    assert_eq!(states, ["revoked", "valid"], "it is done all the same");
+}

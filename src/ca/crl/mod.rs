@@ -14,12 +14,12 @@ use std::time::Duration;
 use rustls_pki_types::CertificateRevocationListDer;
 use rustls_pki_types::pem::PemObject as _;
 use sqlx::AnyConnection;
-use tracing::warn;
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _};
 
 use crate::x509::SerialNumber;
 
 use super::authority::Authority;
+use super::error::chain;
 use super::issuance::pointers;
 use super::issuers::pem_of;
 use super::store::{self, Change};
@@ -54,15 +54,17 @@ pub struct CrlSummary {
 }
 
 /// What came of signing the CRLs that were due.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Default)]
 pub struct DueCrls {
     /// Those that were signed.
     pub signed: Vec<CrlSummary>,
-    /// What no peer learns, for want of keys that are kept elsewhere.
+    /// What no peer learns, for want of keys that are kept elsewhere or do not open.
     pub unlisted: Vec<UnlistedRevocation>,
+    /// What keeps CRLs that are due from being signed, but for root keys that are kept elsewhere.
+    pub failed: Vec<CaError>,
 }
 
-/// A revocation that the CRL of its issuer lacks, because the key that would sign the next one is kept elsewhere.
+/// A revocation that the CRL of its issuer lacks, because the key that would sign the next one is kept elsewhere or does not open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnlistedRevocation {
     /// Whose CRL.
@@ -71,6 +73,8 @@ pub struct UnlistedRevocation {
     pub serial: SerialNumber,
     /// Where the key belongs.
     pub key: PathBuf,
+    /// Why the key that is there cannot be used; none where it is kept elsewhere.
+    pub fault: Option<String>,
 }
 
 /// The CRLs of every issuer of the authority.
@@ -130,13 +134,14 @@ impl Authority {
     }
 
     /// Signs the CRLs that are due: of issuers that have none, whose last one lacks a revocation, or has served half its time.
-    /// Keys that are kept elsewhere are passed over; what their CRLs lack is told.
+    /// Keys that are kept elsewhere or do not open are passed over, and keep no other's revocations from being published; what their
+    /// CRLs lack is told.
     pub async fn sign_due_crls(&self, options: &CrlOptions, actor: &str, now: Timestamp) -> Result<DueCrls, CaError> {
         options.check()?;
         let issuers = self.issuers().await?;
         let mut change = self.store().begin().await?;
         let pointers = pointers(&mut change).await?;
-        let (mut due, mut failed) = (DueCrls::default(), None);
+        let mut due = DueCrls::default();
         for (id, _) in issuers.live() {
             let own = id == issuers.issuing_of(id.generation);
             let terms = options.terms(id, own, &pointers);
@@ -145,12 +150,15 @@ impl Authority {
                 continue;
             }
             match self.signer(&issuers, id, "signing a CRL") {
-                Err(CaError::KeyMissing { .. }) if !own => {
-                    let lacks = self.unlisted_by(change.connection(), id).await;
-                    due.unlisted.extend(lacks.map_err(change.read_fault())?);
+                Err(fault) => {
+                    if change.lacks_revocations(id).await? {
+                        let lacks = self.unlisted_by(change.connection(), id, Some(&fault)).await;
+                        due.unlisted.extend(lacks.map_err(change.read_fault())?);
+                    }
+                    if own || !matches!(fault, CaError::KeyMissing { .. }) {
+                        due.failed.push(fault);
+                    }
                 }
-                // One key that cannot be used keeps no other's revocations from being published.
-                Err(error) => failed = failed.or(Some(error)),
                 Ok(signer) => {
                     let crl = match kind {
                         Due::Delta => signing::sign_delta(&mut change, &signer, &terms, actor, now).await?,
@@ -160,25 +168,27 @@ impl Authority {
                 }
             }
         }
-        match failed {
-            Some(error) if due.signed.is_empty() => return Err(error),
-            Some(error) => warn!(%error, "a CRL is not signed; those of other keys are"),
-            None => {}
-        }
         if !due.signed.is_empty() {
             change.commit().await?;
         }
         Ok(due)
     }
 
-    /// What the last CRLs of issuers lack whose keys are kept elsewhere. Nobody learns of it until a key comes back.
+    /// What the last CRLs of issuers lack whose keys are kept elsewhere or do not open. Nobody learns of it until a key can be used.
+    ///
+    /// Of an encrypted key whose passphrase was not given, nothing is said: a server may have it.
     pub async fn unlisted_revocations(&self) -> Result<Vec<UnlistedRevocation>, CaError> {
         let issuers = self.issuers().await?;
         let mut connection = self.store().connection().await?;
         let mut unlisted = Vec::new();
-        let elsewhere = |id: IssuerId| id != issuers.issuing_of(id.generation) && !self.key_file(id).exists();
-        for (id, _) in issuers.live().filter(|(id, _)| elsewhere(*id)) {
-            unlisted.extend(self.unlisted_by(&mut connection, id).await.map_err(self.store().fault("read"))?);
+        for (id, _) in issuers.live() {
+            match self.signer(&issuers, id, "signing a CRL") {
+                Ok(_) | Err(CaError::PassphraseMissing { .. }) => {}
+                Err(fault) => {
+                    let lacks = self.unlisted_by(&mut connection, id, Some(&fault)).await;
+                    unlisted.extend(lacks.map_err(self.store().fault("read"))?);
+                }
+            }
         }
         Ok(unlisted)
     }
@@ -219,28 +229,33 @@ impl Authority {
             place: self.store().place().to_string(),
             reason: format!("the {id}'s CRL cannot be read"),
         })?;
-        let lacks = self.unlisted_by(change.connection(), id).await.map_err(change.read_fault())?;
-        if let Some(UnlistedRevocation { issuer, serial, key }) = lacks.into_iter().next() {
+        let lacks = self.unlisted_by(change.connection(), id, None).await.map_err(change.read_fault())?;
+        if let Some(UnlistedRevocation { issuer, serial, key, .. }) = lacks.into_iter().next() {
             return Err(CaError::RootCrlOutdated { issuer, serial, key });
         }
         kept.entries = listed.len();
         Ok(kept)
     }
 
-    /// What the last CRL of an issuer lacks. A CRL that cannot be read lists nothing.
+    /// What the last CRLs of an issuer lack, given what keeps its key from being used. A CRL that cannot be read lists nothing.
     async fn unlisted_by(
         &self,
         connection: &mut AnyConnection,
         issuer: IssuerId,
+        fault: Option<&CaError>,
     ) -> sqlx::Result<Vec<UnlistedRevocation>> {
-        let last = store::crl(connection, issuer).await?;
-        let listed: HashSet<SerialNumber> =
-            last.as_ref().and_then(|last| listed_serials(&last.der)).unwrap_or_default().into_iter().collect();
+        let mut crls = store::crls(connection).await?;
+        crls.retain(|crl| crl.record.issuer == issuer);
+        let listed: HashSet<SerialNumber> = crls.iter().filter_map(|crl| listed_serials(&crl.der)).flatten().collect();
         // Those that ended before the last CRL need not be on it.
+        let last = crls.iter().find(|crl| crl.record.base_number.is_none());
         let last_update = last.map(|last| last.record.this_update.backdated());
+        let fault = fault.filter(|fault| !matches!(fault, CaError::KeyMissing { .. })).map(|fault| chain(fault));
         let revoked = store::revoked_by(connection, issuer, last_update).await?;
         let lacks = revoked.into_iter().filter(|(serial, _)| !listed.contains(serial));
-        Ok(lacks.map(|(serial, _)| UnlistedRevocation { issuer, serial, key: self.key_file(issuer) }).collect())
+        let key = self.key_file(issuer);
+        let unlisted = |serial| UnlistedRevocation { issuer, serial, key: key.clone(), fault: fault.clone() };
+        Ok(lacks.map(|(serial, _)| unlisted(serial)).collect())
     }
 }
 
@@ -254,13 +269,16 @@ impl CrlRecord {
 
 impl fmt::Display for UnlistedRevocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { issuer, serial, key } = self;
+        let Self { issuer, serial, key, fault } = self;
         write!(
             f,
-            "the {issuer}'s CRL lacks serial {serial}, which is revoked: no peer learns of it before the {issuer} key is \
-             back at {}; a running \"mantlet ca serve\" then signs the CRL within seconds, \"mantlet ca crl\" at once",
-            key.display()
-        )
+            "the {issuer}'s CRL lacks serial {serial}, which is revoked: no peer learns of it before the {issuer} key "
+        )?;
+        match fault {
+            None => write!(f, "is back at {}", key.display())?,
+            Some(fault) => write!(f, "can be used ({fault})")?,
+        }
+        f.write_str("; a running \"mantlet ca serve\" then signs the CRL within seconds, \"mantlet ca crl\" at once")
     }
 }
 

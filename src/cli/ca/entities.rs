@@ -115,17 +115,17 @@ async fn set(args: &Change, state: EntityState) -> anyhow::Result<()> {
     let authority = args.place.open().await?;
     let (actor, now) = (args.actor.name(), Timestamp::now());
     let entity = authority.set_state(&args.name, state, &args.reason, &actor, now).await?;
-    println!("{} is {}", entity.name, entity.state);
+    say!("{} is {}", entity.name, entity.state)?;
     let filter =
         CertificateFilter { name: Some(args.name.to_string()), valid_at: Some(now), ..CertificateFilter::default() };
     let valid = authority.certificates(&filter).await?;
     if state != EntityState::Active && !valid.is_empty() {
-        println!(
+        say!(
             "  note          {} of its certificates stay valid; \"mantlet ca revoke --dir {} --name {}\" ends them",
             valid.len(),
             args.place.dir().display(),
             args.name
-        );
+        )?;
     }
     Ok(())
 }

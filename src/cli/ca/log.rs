@@ -40,7 +40,7 @@ pub(super) async fn log(args: &Log) -> anyhow::Result<()> {
     if args.verify {
         let count = authority.verify_log().await?;
         let head = authority.store().state().await?.log_head;
-        println!("the log is whole: {count} entries, the last digest is {head}");
+        say!("the log is whole: {count} entries, the last digest is {head}")?;
         return Ok(());
     }
     let all = authority.store().state().await?.log_entries;

@@ -113,9 +113,8 @@ pub(super) async fn register(args: Register) -> anyhow::Result<()> {
     if args.json {
         return print_secret_json(&made);
     }
-    println!("registered {} as {}", made.entity.name, made.entity.spiffe);
-    print_secret(&made);
-    Ok(())
+    say!("registered {} as {}", made.entity.name, made.entity.spiffe)?;
+    print_secret(&made)
 }
 
 pub(super) async fn secret(args: &Secret) -> anyhow::Result<()> {
@@ -124,9 +123,8 @@ pub(super) async fn secret(args: &Secret) -> anyhow::Result<()> {
     if args.json {
         return print_secret_json(&made);
     }
-    println!("made a one-time secret for {}; earlier ones are void", made.entity.name);
-    print_secret(&made);
-    Ok(())
+    say!("made a one-time secret for {}; earlier ones are void", made.entity.name)?;
+    print_secret(&made)
 }
 
 pub(super) async fn bootstrap(args: Bootstrap) -> anyhow::Result<()> {
@@ -138,17 +136,16 @@ pub(super) async fn bootstrap(args: Bootstrap) -> anyhow::Result<()> {
     }
     let out = args.out.unwrap_or_else(|| args.place.dir().join(format!("{}-bootstrap.pem", args.name)));
     write_durably(&out, made.combined_pem().as_bytes(), Audience::Owner)?;
-    println!("made a bootstrap certificate for {}, valid until {}", args.name, made.certificate.not_after);
-    println!("  file          {}  (keep it secret: it holds the key)", out.display());
-    println!("  serial        {}", made.certificate.serial);
-    println!("next: name it as bootstrap under [identity] of {}", args.name);
-    Ok(())
+    say!("made a bootstrap certificate for {}, valid until {}", args.name, made.certificate.not_after)?;
+    say!("  file          {}  (keep it secret: it holds the key)", out.display())?;
+    say!("  serial        {}", made.certificate.serial)?;
+    say!("next: name it as bootstrap under [identity] of {}", args.name)
 }
 
-fn print_secret(made: &IssuedSecret) {
-    println!("  one-time secret  {}", made.secret.reveal());
-    println!("  can be used      once, until {}", made.expires);
-    println!("It is shown this once: what is on record is its digest alone.");
+fn print_secret(made: &IssuedSecret) -> anyhow::Result<()> {
+    say!("  one-time secret  {}", made.secret.reveal())?;
+    say!("  can be used      once, until {}", made.expires)?;
+    say!("It is shown this once: what is on record is its digest alone.")
 }
 
 fn print_secret_json(made: &IssuedSecret) -> anyhow::Result<()> {

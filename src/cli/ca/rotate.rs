@@ -89,8 +89,7 @@ pub(super) async fn rotate(args: Rotate) -> anyhow::Result<()> {
     if json {
         return print_json(&document(&status));
     }
-    print_status(&authority, &status, common.place.dir());
-    Ok(())
+    print_status(&authority, &status, common.place.dir())
 }
 
 fn document(status: &RotationStatus) -> serde_json::Value {
@@ -109,37 +108,38 @@ fn document(status: &RotationStatus) -> serde_json::Value {
     })
 }
 
-fn print_status(authority: &Authority, status: &RotationStatus, dir: &Path) {
+fn print_status(authority: &Authority, status: &RotationStatus, dir: &Path) -> anyhow::Result<()> {
     let (dir, anchors) = (dir.display(), authority.anchors_file());
     let RotationStatus { oldest, issuing, newest, certificates_of_old: left, .. } = *status;
     match status.step {
         RotationStep::None => {
-            println!("no rotation is on its way: generation {issuing} issues, and its anchor alone is published");
-            println!("next: mantlet ca rotate start --dir {dir}, a while before the anchor ends");
+            say!("no rotation is on its way: generation {issuing} issues, and its anchor alone is published")?;
+            say!("next: mantlet ca rotate start --dir {dir}, a while before the anchor ends")?;
         }
         RotationStep::Published => {
-            println!(
+            say!(
                 "step 1 of 3: the anchors of generations {oldest} to {newest} are published, generation {issuing} issues"
-            );
+            )?;
             let root = IssuerId { generation: newest, tier: Tier::Root };
-            println!("  anchors       {}  (both; enrolled services fetch them by themselves)", anchors.display());
-            println!("  new root key  {}  (keep it secret)", authority.key_file(root).display());
-            println!("Copy the new files in {dir} to every replica of the authority.");
-            println!(
+            say!("  anchors       {}  (both; enrolled services fetch them by themselves)", anchors.display())?;
+            say!("  new root key  {}  (keep it secret)", authority.key_file(root).display())?;
+            say!("Copy the new files in {dir} to every replica of the authority.")?;
+            say!(
                 "next: once every peer has the new anchor, those with files included, mantlet ca rotate switch --dir {dir}"
-            );
+            )?;
         }
         RotationStep::Switched => {
-            println!(
+            say!(
                 "step 2 of 3: generation {newest} issues, and the anchors of generations {oldest} to {newest} are published"
-            );
+            )?;
             if let Some(ends) = status.old_ends {
-                println!("  of old keys   {left} certificates are valid still, the last until {ends}");
-                println!("next: wait for them to be renewed or to end, then mantlet ca rotate retire --dir {dir}");
+                say!("  of old keys   {left} certificates are valid still, the last until {ends}")?;
+                say!("next: wait for them to be renewed or to end, then mantlet ca rotate retire --dir {dir}")?;
             } else {
-                println!("  of old keys   no certificate is valid any more");
-                println!("next: mantlet ca rotate retire --dir {dir}");
+                say!("  of old keys   no certificate is valid any more")?;
+                say!("next: mantlet ca rotate retire --dir {dir}")?;
             }
         }
     }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 mod tables;
 
-use std::io::{self, IsTerminal, Write as _, stdout};
+use std::io::{IsTerminal as _, stdout};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
@@ -10,6 +10,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use crate::admin::{DEFAULT_ADDRESS, Document, Format, Target, ask};
+use crate::cli::output::{print, print_bytes};
 
 pub(super) use tables::{printable, section};
 
@@ -56,18 +57,11 @@ pub(super) fn execute(args: Args) -> anyhow::Result<ExitCode> {
         document.is_some_and(|document| document["role"] == "authority")
     };
     if json || !stdout().is_terminal() || is_of_an_authority() {
-        return print(&answer.body);
+        print_bytes(&answer.body)?;
+        return Ok(ExitCode::SUCCESS);
     }
     let document: Document = serde_json::from_slice(&answer.body)
         .with_context(|| format!("cannot read the status of {admin}; --json prints it as it is"))?;
-    print(tables::render(&document).as_bytes())
-}
-
-fn print(output: &[u8]) -> anyhow::Result<ExitCode> {
-    match stdout().write_all(output) {
-        // The reader, such as `head`, had enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        written => written?,
-    }
+    print(&tables::render(&document))?;
     Ok(ExitCode::SUCCESS)
 }

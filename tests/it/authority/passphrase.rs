@@ -129,3 +129,29 @@ fn a_rotation_makes_no_key_in_plaintext_beside_encrypted_ones() {
     let key = fs::read_to_string(sealed.path("ca/authority/root-2.key")).unwrap();
     assert!(key.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----"));
 }
+
+#[test]
+fn a_rotation_goes_on_with_the_passphrase_that_opens_the_keys_alone() {
+    let sealed = Sealed::new(&[]);
+    let (other, right) = (sealed.text_path("other"), sealed.text_path("passphrase"));
+    let wrong = sealed.refused(&["rotate", "start", "--passphrase-file", &other]);
+    assert!(wrong.contains("authority/root.key: the passphrase in"), "{wrong}");
+
+    let (key, away) = (sealed.path("ca/authority/root.key"), sealed.path("root.key"));
+    fs::rename(&key, &away).unwrap();
+    let missing = sealed.refused(&["rotate", "start"]);
+    assert!(missing.contains("root.key: the root key is missing, and rotating the authority needs it"), "{missing}");
+    assert!(!sealed.path("ca/authority/root-2.key").exists());
+    fs::rename(&away, &key).unwrap();
+
+    let started = sealed.ca(&["rotate", "start", "--passphrase-file", &right]);
+    assert!(started.status.success(), "{}", text(&started.stderr));
+    let sealed_out = sealed.refused(&["rotate", "switch"]);
+    assert!(sealed_out.contains("root-2.key: the key is encrypted"), "{sealed_out}");
+    let wrong = sealed.refused(&["rotate", "switch", "--passphrase-file", &other]);
+    assert!(wrong.contains("root-2.key: the passphrase in"), "{wrong}");
+    for args in [&["rotate", "switch"][..], &["issue", "--name", "ads"]] {
+        let done = sealed.ca(&[args, &["--passphrase-file", &right]].concat());
+        assert!(done.status.success(), "{args:?}: {}", text(&done.stderr));
+    }
+}

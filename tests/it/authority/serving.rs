@@ -135,7 +135,7 @@ fn what_cannot_be_served_is_said_at_the_start() {
         ("store = \"postgres://ca:hush@db.internal/ca\"", "leads to \"db.internal\" over a network"),
         ("store = \"postgres://ca:hush@localhost/ca?host=db.internal\"", "leads to \"db.internal\" over a network"),
         ("store = \"postgres://ca:hush@localhost/ca?hostaddr=10.0.0.7\"", "leads to \"10.0.0.7\" over a network"),
-        ("store = \"postgres://ca:hush@localhost/ca?sslmode=require\"", "asks for TLS by \"sslmode=require\""),
+        ("store = \"postgres://ca:hush@localhost/ca?sslmode=require\"", "asks for TLS by \"sslmode\","),
         ("store = \"postgres:///ca\"", "names no host, so that PGHOSTADDR or PGHOST"),
         ("delta_next_update = \"1h\"", "delta_next_update is there without distribution_point"),
         (

@@ -30,6 +30,8 @@ pub struct MaterialSources {
     pub max_depth: u8,
     /// Absent: nothing is checked.
     pub revocation: Option<RevocationPolicy>,
+    /// The folder of what we keep ourselves. Its files are refused where others may write to them, and no link is followed.
+    pub kept_in: Option<PathBuf>,
 }
 
 /// Which file, or which entry of a list of files, a problem concerns.

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use crate::identity::TrustDomain;
 use crate::kept::Kept;
 
+use super::anchor_view::AnchorViews;
 use super::candidate::ca_rules;
 use super::diagnosis;
 use super::facts::Facts;
@@ -74,14 +75,20 @@ pub(super) fn load(
         loader.fatal(MaterialPart::Anchor(0), message, "reissue the CA certificate as X.509 version 3");
         Vec::new()
     });
+    let anchor_domains: Vec<Option<TrustDomain>> = anchors.iter().map(|(_, domain)| domain.clone()).collect();
     let material = TrustMaterial {
         credential: own.as_ref().and_then(|own| own.credential.clone()),
         own: own.as_ref().and_then(|own| own.chain.first()).map(|first| first.facts.info.clone()),
         anchors: anchors.iter().map(|(anchor, _)| anchor.facts.info.clone()).collect(),
-        anchor_points,
+        // Where one cannot be read there are none, and the material is not used.
+        anchor_views: if anchor_points.len() == anchors.len() {
+            AnchorViews::new(&anchor_points, &anchor_domains)
+        } else {
+            AnchorViews::default()
+        },
         anchor_facts: anchors.iter().map(|(anchor, _)| anchor.facts.clone()).collect(),
         anchor_ders: anchors.iter().map(|(anchor, _)| anchor.der.clone()).collect(),
-        anchor_domains: anchors.into_iter().map(|(_, domain)| domain).collect(),
+        anchor_domains,
         intermediates,
         own_chain: own.as_ref().map(|own| own.chain.clone()).unwrap_or_default(),
         max_depth: sources.max_depth,

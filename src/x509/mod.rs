@@ -5,6 +5,7 @@
 //! verified peer may do to `policy`.
 
 mod algorithms;
+mod anchor_view;
 mod bare_key;
 mod candidate;
 mod certificate;

@@ -13,6 +13,7 @@ pub mod durable;
 pub mod enrolment;
 pub mod fetch;
 pub mod identity;
+mod kept;
 pub mod net;
 pub mod policy;
 pub mod proxy;

@@ -124,6 +124,7 @@ impl Pki {
             intermediates: Vec::new(),
             max_depth: 4,
             revocation: Some((&revocation).into()),
+            kept_in: None,
         };
         Sources { material, revocation }
     }

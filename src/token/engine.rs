@@ -233,6 +233,7 @@ fn anchors(
         intermediates: Vec::new(),
         max_depth: MAX_DEPTH,
         revocation: None,
+        kept_in: None,
     };
     let of_issuer = |problem: MaterialProblem| {
         let file = if let MaterialPart::Anchor(file) = problem.part { file } else { 0 };

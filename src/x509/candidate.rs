@@ -1,12 +1,14 @@
 //! Our own rules on a path that webpki found good.
 
 use std::cell::RefCell;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, UnixTime};
+use webpki::EndEntityCert;
 use x509_parser::extensions::KeyUsage;
 
-use super::algorithms::key_fault;
+use super::algorithms::{SIGNATURE_ALGORITHMS, key_fault};
+use super::anchor_view::AnchorView;
 use super::facts::Facts;
 use super::path::RevocationCheck;
 use super::{CertificateInfo, RefusalReason, TrustMaterial, Usage};
@@ -17,6 +19,8 @@ use super::{CertificateInfo, RefusalReason, TrustMaterial, Usage};
 /// verdict is no, so that a good cross-signed alternative is found.
 pub(super) struct Candidate<'a> {
     pub(super) material: &'a TrustMaterial,
+    /// The anchors that are searched.
+    pub(super) view: &'a AnchorView,
     pub(super) end_entity: &'a Facts,
     pub(super) usage: Usage,
     pub(super) now: SystemTime,
@@ -28,6 +32,38 @@ pub(super) struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
+    /// Has webpki look for a path to one of the anchors of the view.
+    pub(super) fn search(
+        &self,
+        end_entity: &EndEntityCert<'_>,
+        pool: &[CertificateDer<'_>],
+    ) -> Result<(), webpki::Error> {
+        let usage = match self.usage {
+            Usage::Client => webpki::KeyUsage::client_auth(),
+            Usage::Server => webpki::KeyUsage::server_auth(),
+        };
+        let now = UnixTime::since_unix_epoch(self.now.duration_since(UNIX_EPOCH).unwrap_or_default());
+        let judge = |path: &webpki::VerifiedPath<'_>| self.judge(path);
+        let (algorithms, points) = (SIGNATURE_ALGORITHMS, &self.view.points);
+        end_entity.verify_for_usage(algorithms, points, pool, now, usage, None, Some(&judge)).map(drop)
+    }
+
+    /// Whether whom no anchor certifies that may vouch for it is certified by one that may not. It is refused in any case: this
+    /// says why.
+    pub(super) fn other_domain(
+        self,
+        end_entity: &EndEntityCert<'_>,
+        pool: &[CertificateDer<'_>],
+        error: &webpki::Error,
+    ) -> Option<RefusalReason> {
+        use webpki::Error::{InvalidSignatureForPublicKey, UnknownIssuer};
+        if !matches!(error, UnknownIssuer | InvalidSignatureForPublicKey) {
+            return None;
+        }
+        let _ = self.search(end_entity, pool);
+        self.refused.into_inner().filter(|reason| matches!(reason, RefusalReason::OtherTrustDomain { .. }))
+    }
+
     /// The verdict for webpki; its error only says no, the reason is kept in `refused`.
     pub(super) fn judge(&self, path: &webpki::VerifiedPath<'_>) -> Result<(), webpki::Error> {
         match self.verdict(path) {
@@ -46,9 +82,7 @@ impl Candidate<'_> {
     }
 
     fn verdict(&self, path: &webpki::VerifiedPath<'_>) -> Result<(Vec<Facts>, usize), RefusalReason> {
-        // By address: two anchors may share subject and key and differ in validity.
-        let anchor = self.material.anchor_points.iter().position(|point| std::ptr::eq(point, path.anchor()));
-        let Some(anchor) = anchor else {
+        let Some(anchor) = self.view.place_of(path.anchor()) else {
             return Err(RefusalReason::PathsTooMany);
         };
         let (mut cas, mut ca_ders) = (Vec::new(), Vec::new());

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::CertificateDer;
 use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::kept::Kept;
 
 use super::CertificateInfo;
-use super::pem::{self, Block, MAX_PEM_BYTES};
+use super::pem::{self, Block, MAX_PEM_BYTES, PemError};
 use super::private_key::signing_key;
 
 /// A chain and its key. `Debug` shows no key.
@@ -57,7 +60,22 @@ impl Credential {
 /// # Errors
 /// Why the file cannot be read.
 pub fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CredentialError> {
-    let blocks = pem::read(path, MAX_PEM_BYTES).and_then(|bytes| pem::blocks(&bytes));
+    certificates_of(path, pem::read(path, MAX_PEM_BYTES))
+}
+
+/// The same of a file that nobody else may write to.
+///
+/// # Errors
+/// Why the file cannot be read, or who else may write to it.
+pub(crate) fn read_kept_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, CredentialError> {
+    certificates_of(path, pem::read_kept(path, Kept::File, MAX_PEM_BYTES))
+}
+
+fn certificates_of(
+    path: &Path,
+    bytes: Result<Zeroizing<Vec<u8>>, PemError>,
+) -> Result<Vec<CertificateDer<'static>>, CredentialError> {
+    let blocks = bytes.and_then(|bytes| pem::blocks(&bytes));
     let blocks = blocks.map_err(|cause| CredentialError { path: path.to_owned(), detail: cause.to_string() })?;
     Ok(blocks.iter().filter(|block| Block::is_certificate(block)).map(|block| block.der.to_vec().into()).collect())
 }

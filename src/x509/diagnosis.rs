@@ -105,7 +105,8 @@ pub(super) fn explain(
             RefusalReason::NotYetValid { subject, not_before }
         }
         Error::UnknownIssuer => {
-            let anchors = material.anchors.iter().map(super::CertificateInfo::title).collect();
+            let view = material.anchor_views.of(end_entity.info.names.spiffe_id.as_ref());
+            let anchors = view.places.iter().map(|place| material.anchors[*place].title()).collect();
             RefusalReason::UnknownIssuer { issuer: chain.last().info.issuer.clone(), anchors }
         }
         Error::InvalidSignatureForPublicKey => chain.weak_key().unwrap_or_else(|| {

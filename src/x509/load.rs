@@ -9,16 +9,19 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error as TlsError, InconsistentKeys};
 use rustls_pki_types::CertificateDer;
 use webpki::anchor_from_trusted_cert;
+use zeroize::Zeroizing;
 
 use crate::identity::TrustDomain;
+use crate::kept::Kept;
 
+use super::anchor_view::AnchorViews;
 use super::candidate::ca_rules;
 use super::diagnosis;
 use super::facts::Facts;
 use super::instant::Instant;
 use super::material::Known;
 use super::path::RevocationCheck;
-use super::pem::{self, Block, MAX_PEM_BYTES};
+use super::pem::{self, Block, MAX_PEM_BYTES, PemError};
 use super::private_key::{is_key, signing_key};
 use super::public::{PublicCertificate, PublicSources};
 use super::revocation::RevocationLists;
@@ -34,8 +37,10 @@ const OWN: (MaterialPart, MaterialPart) = (MaterialPart::Certificate, MaterialPa
 const GIVER: &str = "look at the log of the agent that gave it, and compare the clocks";
 
 /// Collects problems, so that one run reports all of them.
-struct Loader {
+struct Loader<'a> {
     now: SystemTime,
+    /// The folder of what we keep ourselves.
+    kept_in: Option<&'a Path>,
     problems: Vec<MaterialProblem>,
 }
 
@@ -57,7 +62,7 @@ pub(super) fn load(
     lists: &Arc<RevocationLists>,
     now: SystemTime,
 ) -> Result<(TrustMaterial, Vec<MaterialProblem>), UnusableMaterial> {
-    let mut loader = Loader { now, problems: Vec::new() };
+    let mut loader = Loader { now, kept_in: sources.kept_in.as_deref(), problems: Vec::new() };
     let anchors = loader.anchors(&sources.anchors, given.map(Arc::as_ref));
     let intermediates = loader.intermediates(&sources.intermediates);
     let own = match given {
@@ -70,14 +75,20 @@ pub(super) fn load(
         loader.fatal(MaterialPart::Anchor(0), message, "reissue the CA certificate as X.509 version 3");
         Vec::new()
     });
+    let anchor_domains: Vec<Option<TrustDomain>> = anchors.iter().map(|(_, domain)| domain.clone()).collect();
     let material = TrustMaterial {
         credential: own.as_ref().and_then(|own| own.credential.clone()),
         own: own.as_ref().and_then(|own| own.chain.first()).map(|first| first.facts.info.clone()),
         anchors: anchors.iter().map(|(anchor, _)| anchor.facts.info.clone()).collect(),
-        anchor_points,
+        // Where one cannot be read there are none, and the material is not used.
+        anchor_views: if anchor_points.len() == anchors.len() {
+            AnchorViews::new(&anchor_points, &anchor_domains)
+        } else {
+            AnchorViews::default()
+        },
         anchor_facts: anchors.iter().map(|(anchor, _)| anchor.facts.clone()).collect(),
         anchor_ders: anchors.iter().map(|(anchor, _)| anchor.der.clone()).collect(),
-        anchor_domains: anchors.into_iter().map(|(_, domain)| domain).collect(),
+        anchor_domains,
         intermediates,
         own_chain: own.as_ref().map(|own| own.chain.clone()).unwrap_or_default(),
         max_depth: sources.max_depth,
@@ -99,7 +110,7 @@ pub(super) fn load_public(
     edge: usize,
     now: SystemTime,
 ) -> Result<(PublicCertificate, Vec<MaterialProblem>), Vec<MaterialProblem>> {
-    let mut loader = Loader { now, problems: Vec::new() };
+    let mut loader = Loader { now, kept_in: None, problems: Vec::new() };
     let parts = (MaterialPart::EdgeCertificate(edge), MaterialPart::EdgePrivateKey(edge));
     let pair = loader.pair(parts, &sources.certificate, sources.private_key.as_deref());
     if let Some(first) = pair.as_ref().and_then(|pair| pair.chain.first()) {
@@ -115,7 +126,7 @@ pub(super) fn load_public(
     }
 }
 
-impl Loader {
+impl Loader<'_> {
     fn fatal(&mut self, part: MaterialPart, message: String, remedy: impl Into<String>) {
         self.problems.push(MaterialProblem { part, fatal: true, message, remedy: remedy.into() });
     }
@@ -125,13 +136,25 @@ impl Loader {
     }
 
     fn blocks(&mut self, part: MaterialPart, path: &Path) -> Option<Vec<Block>> {
-        let blocks = pem::read(path, MAX_PEM_BYTES).and_then(|bytes| pem::blocks(&bytes));
+        let blocks = self.octets(part, path).and_then(|bytes| pem::blocks(&bytes));
         blocks
             .map_err(|error| {
                 let message = format!("{}: {error}", path.display());
-                self.fatal(part, message, "check that the file exists, is readable by this user and is whole");
+                match error {
+                    PemError::Reached(reached) => self.fatal(MaterialPart::State, message, reached.remedy),
+                    _ => self.fatal(part, message, "check that the file exists, is readable by this user and is whole"),
+                }
             })
             .ok()
+    }
+
+    /// What a file holds. What we keep ourselves has to be ours.
+    fn octets(&self, part: MaterialPart, path: &Path) -> Result<Zeroizing<Vec<u8>>, PemError> {
+        if self.kept_in.is_none() || path.parent() != self.kept_in {
+            return pem::read(path, MAX_PEM_BYTES);
+        }
+        let kept = if part == MaterialPart::Certificate { Kept::Key } else { Kept::File };
+        pem::read_kept(path, kept, MAX_PEM_BYTES)
     }
 
     /// The certificates among the blocks; none, or one that is malformed, is fatal.

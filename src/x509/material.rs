@@ -7,10 +7,11 @@ use std::time::SystemTime;
 
 use rustls::RootCertStore;
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::{CertificateDer, TrustAnchor};
+use rustls_pki_types::CertificateDer;
 
 use crate::identity::TrustDomain;
 
+use super::anchor_view::AnchorViews;
 use super::facts::Facts;
 use super::revocation::{RevocationLists, RevocationPolicy};
 use super::{CertificateInfo, CrlIssuers, GivenMaterial, Refusal, RefusalReason, Usage, load};
@@ -30,6 +31,8 @@ pub struct MaterialSources {
     pub max_depth: u8,
     /// Absent: nothing is checked.
     pub revocation: Option<RevocationPolicy>,
+    /// The folder of what we keep ourselves. Its files are refused where others may write to them, and no link is followed.
+    pub kept_in: Option<PathBuf>,
 }
 
 /// Which file, or which entry of a list of files, a problem concerns.
@@ -96,8 +99,9 @@ pub struct TrustMaterial {
     pub own: Option<CertificateInfo>,
     /// The trust anchors.
     pub anchors: Vec<CertificateInfo>,
-    /// The anchors as webpki takes them, as rules read them and as they are, in the order of `anchors`.
-    pub(super) anchor_points: Vec<TrustAnchor<'static>>,
+    /// The anchors as webpki takes them, by whom they may vouch for.
+    pub(super) anchor_views: AnchorViews,
+    /// The anchors as rules read them and as they are, in the order of `anchors`.
     pub(super) anchor_facts: Vec<Facts>,
     pub(super) anchor_ders: Vec<CertificateDer<'static>>,
     /// Whose members alone an anchor vouches for; nothing for those that the operator names.
@@ -166,7 +170,7 @@ impl TrustMaterial {
             credential: None,
             own: None,
             anchors: Vec::new(),
-            anchor_points: Vec::new(),
+            anchor_views: AnchorViews::default(),
             anchor_facts: Vec::new(),
             anchor_ders: Vec::new(),
             anchor_domains: Vec::new(),
@@ -187,8 +191,7 @@ impl TrustMaterial {
     /// The trust anchors as the TLS library takes them, for servers of which a name alone is expected. Those that vouch for the
     /// members of one trust domain are not among them.
     pub fn root_store(&self) -> RootCertStore {
-        let any = self.anchor_points.iter().zip(&self.anchor_domains).filter(|(_, domain)| domain.is_none());
-        RootCertStore { roots: any.map(|(point, _)| point.clone()).collect() }
+        RootCertStore { roots: self.anchor_views.anyone().points.clone() }
     }
 
     /// What was given to us, where it was.

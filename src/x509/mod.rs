@@ -5,6 +5,7 @@
 //! verified peer may do to `policy`.
 
 mod algorithms;
+mod anchor_view;
 mod bare_key;
 mod candidate;
 mod certificate;
@@ -34,6 +35,7 @@ mod sources;
 
 pub use bare_key::{BareKey, BareKeyKind};
 pub use certificate::{CertificateInfo, MalformedCertificate};
+pub(crate) use credential::read_kept_certificates;
 pub use credential::{Credential, CredentialError, read_certificates};
 pub use crl::{
     CrlDetails, CrlEntry, CrlError, CrlFileError, CrlInfo, CrlIssuers, MAX_CRL_BYTES, MAX_CRLS, MAX_ISSUER_BYTES,

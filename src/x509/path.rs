@@ -8,12 +8,12 @@ use std::cell::RefCell;
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustls_pki_types::{CertificateDer, UnixTime};
-use webpki::{EndEntityCert, KeyUsage};
+use rustls_pki_types::CertificateDer;
+use webpki::EndEntityCert;
 
 use crate::identity::PeerPattern;
 
-use super::algorithms::{SIGNATURE_ALGORITHMS, key_fault};
+use super::algorithms::key_fault;
 use super::candidate::Candidate;
 use super::crl::{Status, Subject};
 use super::diagnosis;
@@ -205,10 +205,12 @@ impl TrustMaterial {
             .map_err(|error| diagnosis::unparsed(&error, end_entity, &facts.info.title()))?;
         let pool = self.pool(presented);
         diagnosis::bound_paths(&parsed, presented, &pool)?;
+        let view = self.anchor_views.of(facts.info.names.spiffe_id.as_ref());
         // Dates in certificates have whole seconds; a fraction must not make the last second too late.
         let seconds = u64::try_from(unix_seconds(now)).unwrap_or(0);
-        let candidate = Candidate {
+        let candidate = |view| Candidate {
             material: self,
+            view,
             end_entity: facts,
             usage,
             now: UNIX_EPOCH + Duration::from_secs(seconds),
@@ -216,19 +218,8 @@ impl TrustMaterial {
             accepted: RefCell::new(None),
             refused: RefCell::new(None),
         };
-        let outcome = parsed.verify_for_usage(
-            SIGNATURE_ALGORITHMS,
-            &self.anchor_points,
-            &pool,
-            UnixTime::since_unix_epoch(Duration::from_secs(seconds)),
-            match usage {
-                Usage::Client => KeyUsage::client_auth(),
-                Usage::Server => KeyUsage::server_auth(),
-            },
-            None,
-            Some(&|path| candidate.judge(path)),
-        );
-        match outcome.map(drop) {
+        let (beyond, candidate) = (self.anchor_views.beyond(view).map(candidate), candidate(view));
+        match candidate.search(&parsed, &pool) {
             Ok(()) => {
                 end_entity_rules(facts)?;
                 // webpki accepts only what the candidate accepted last, so this is the path it returned.
@@ -236,6 +227,7 @@ impl TrustMaterial {
             }
             Err(error) => {
                 let ours = candidate.refused.into_inner();
+                let ours = ours.or_else(|| beyond.and_then(|beyond| beyond.other_domain(&parsed, &pool, &error)));
                 Err(ours.unwrap_or_else(|| diagnosis::explain(&error, self, facts, end_entity, &pool, usage)))
             }
         }

@@ -12,6 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::kept::{Kept, OpenError, Reached};
+
 use super::distinguished_name::printable;
 
 /// Largest file of certificates or keys.
@@ -42,6 +44,8 @@ impl Block {
 pub(super) enum PemError {
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
+    #[error(transparent)]
+    Reached(#[from] Reached),
     #[error("is larger than {limit} bytes, the most that is read")]
     TooLarge { limit: u64 },
     #[error("line {line}: \"-----BEGIN {label}-----\" has no matching end")]
@@ -54,7 +58,19 @@ pub(super) enum PemError {
 
 /// The whole file, whose bytes are wiped when dropped.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, PemError> {
-    let file = File::open(path)?;
+    read_all(File::open(path)?, limit)
+}
+
+/// The same of a file that nobody else reaches, judged where it is opened.
+pub(super) fn read_kept(path: &Path, kept: Kept, limit: u64) -> Result<Zeroizing<Vec<u8>>, PemError> {
+    let file = kept.open(path).map_err(|error| match error {
+        OpenError::Io(error) => PemError::Io(error),
+        OpenError::Reached(reached) => PemError::Reached(reached),
+    })?;
+    read_all(file, limit)
+}
+
+fn read_all(file: File, limit: u64) -> Result<Zeroizing<Vec<u8>>, PemError> {
     // With room for all of it from the start no copy stays behind in a buffer that was outgrown.
     let expected = file.metadata()?.len().min(limit) + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(expected).unwrap_or(0)));

@@ -22,6 +22,7 @@ impl MaterialSources {
             intermediates: paths(&trust.intermediates),
             max_depth: trust.max_depth,
             revocation: revocation.map(RevocationPolicy::from),
+            kept_in: identity.enrolment().map(|enrolment| enrolment.state_dir.value.clone()),
         }
     }
 }

@@ -120,6 +120,7 @@ fn sources(args: &Args) -> MaterialSources {
         intermediates: args.intermediates.clone(),
         max_depth: args.max_depth,
         revocation,
+        kept_in: None,
     }
 }
 

@@ -28,7 +28,8 @@ pub(super) fn examine(file: &Path, fail_within: Option<Duration>, now: SystemTim
     let (mut material, mut uncertified) = (None, None);
     if let Some(sections) = sections {
         let (missing, findings) = examine_giver(&sections, now);
-        list.extend(findings.into_iter().map(|finding| located(&sections, finding)));
+        list.extend(findings.iter().cloned().map(|finding| located(&sections, finding)));
+        let told = findings;
         let mut sources = MaterialSources::new(&sections.identity, &sections.trust, sections.revocation.as_ref());
         if missing.is_some() {
             (sources.certificate, sources.private_key) = (None, None);
@@ -49,7 +50,9 @@ pub(super) fn examine(file: &Path, fail_within: Option<Duration>, now: SystemTim
                 problems
             }
         };
-        list.extend(findings.into_iter().map(|finding| located(&sections, finding)));
+        // The folder is looked at, and its files are judged again where they are opened.
+        let news = findings.into_iter().filter(|finding| !told.contains(finding));
+        list.extend(news.map(|finding| located(&sections, finding)));
         if let (Some(material), Some(within)) = (&material, fail_within) {
             list.extend(ends_within(&sections, material, within, now));
         }

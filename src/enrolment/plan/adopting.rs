@@ -7,11 +7,12 @@ use std::time::SystemTime;
 use rustls_pki_types::CertificateDer;
 use tracing::warn;
 
+use crate::config::Fingerprint;
 use crate::durable::FileError;
 use crate::enrolment::Failure;
 use crate::enrolment::exchange::{Certified, Proof, Served};
 use crate::enrolment::state::cause;
-use crate::x509::{MaterialSources, RevocationLists, TrustMaterial, Usage};
+use crate::x509::{CertificateInfo, MaterialSources, RevocationLists, TrustMaterial, Usage};
 
 use super::{Held, Plan};
 
@@ -20,6 +21,16 @@ impl Plan {
     pub(super) fn anchor_paths(&self, served: Option<PathBuf>) -> Vec<PathBuf> {
         let files = self.sources.anchors.iter().take(self.anchor_files).cloned();
         files.chain(served.filter(|file| file.exists())).collect()
+    }
+
+    /// Whether the anchors in the folder are believed. Before the first certificate the fingerprint that the operator wrote has the
+    /// last word: who could once write to the folder may have left others there.
+    pub(super) fn believes_held_anchors(&self) -> bool {
+        let Some(pin) = self.settings.fingerprint.as_ref().filter(|_| !self.state.credential.exists()) else {
+            return true;
+        };
+        let held = self.state.held_anchors();
+        !held.is_empty() && held.iter().all(|anchor| fingerprint(anchor) == Some(pin.value))
     }
 
     /// Believes the anchor whose fingerprint the operator wrote.
@@ -48,7 +59,7 @@ impl Plan {
         self.state.propose(key_pem, chain).map_err(|error| unwritten(&error))?;
         let candidate = self.state.candidate();
         let material = self.judge(candidate, served, lists, now)?;
-        let held_anchors = self.state.held_anchors();
+        let held_anchors = if self.believes_held_anchors() { self.state.held_anchors() } else { Vec::new() };
         let is_other_trust = self.anchors_from_authority && !is_same_set(&held_anchors, &served.anchors);
         if is_other_trust {
             self.state.keep_anchors(&union(&held_anchors, &served.anchors)).map_err(|error| unwritten(&error))?;
@@ -140,6 +151,10 @@ impl Plan {
             ..self.sources.clone()
         }
     }
+}
+
+fn fingerprint(anchor: &CertificateDer<'_>) -> Option<Fingerprint> {
+    CertificateInfo::from_der(anchor).ok().map(|info| Fingerprint(info.fingerprint))
 }
 
 fn unwritten(error: &FileError) -> Failure {

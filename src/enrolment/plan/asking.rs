@@ -117,7 +117,8 @@ impl Plan {
     }
 
     fn trust(&self, lists: &Arc<RevocationLists>, now: SystemTime) -> Result<Trust, Failure> {
-        let anchors = self.anchor_paths(self.anchors_from_authority.then(|| self.state.anchors.clone()));
+        let believes_held = self.anchors_from_authority && self.believes_held_anchors();
+        let anchors = self.anchor_paths(believes_held.then(|| self.state.anchors.clone()));
         if anchors.is_empty() {
             let pin = self.settings.fingerprint.as_ref().map(|pin| Trust::Pinned(pin.value));
             return pin.ok_or_else(|| {

@@ -166,6 +166,7 @@ impl Folder {
             intermediates: Vec::new(),
             max_depth: 4,
             revocation: None,
+            kept_in: None,
         };
         Self { dir: tempfile::tempdir().expect("folder"), sources, revocation: None }
     }

@@ -221,6 +221,84 @@ fn a_folder_that_others_may_write_to_and_a_key_that_others_may_read_are_refused(
 }
 
 #[test]
+fn what_others_may_write_to_in_the_folder_is_refused_by_name_and_a_link_is_not_followed() {
+    let (home, planted) = (Home::new(), Pki::named("a root of somebody else"));
+    home.write_secret("secret");
+    fs::create_dir(home.state()).unwrap();
+    let pin = pin(&Pki::new());
+    let config = format!("{}{}", home.identity("https://127.0.0.1:1", &pin), inbound("127.0.0.1:1"));
+    // Nobody else may write to the folder any more, and what is in it is of the time when they could.
+    fs::set_permissions(home.state(), fs::Permissions::from_mode(0o755)).unwrap();
+    for (file, mode, wanted) in [
+        ("anchors.pem", 0o666, "anyone may write to it, and so decide what we believe: the mode of the file is 0666"),
+        (
+            "anchors.pem",
+            0o664,
+            "its group may write to it, and so decide what we believe: the mode of the file is 0664",
+        ),
+        ("secret.used", 0o666, "anyone may write to it, and so decide what we believe: the mode of the file is 0666"),
+    ] {
+        let file = home.state().join(file);
+        fs::copy(planted.anchors(), &file).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let (status, text) = Sidecar::start_and_fail(&config);
+        assert!(!status.success());
+        assert!(text.contains(&format!("{}: {wanted}", file.display())) && text.contains("remove "), "{text}");
+        fs::remove_file(&file).unwrap();
+    }
+    std::os::unix::fs::symlink(planted.anchors(), home.anchors()).unwrap();
+    let (status, text) = Sidecar::start_and_fail(&config);
+    assert!(!status.success() && text.contains("is no regular file: expected neither a symbolic link"), "{text}");
+}
+
+#[test]
+fn anchors_that_others_may_write_to_are_not_taken_up_by_a_reload() {
+    let (home, pki, planted) = (Home::new(), Pki::new(), Pki::named("a root of somebody else"));
+    let pin = pin(&pki);
+    let server = EstServer::start(pki);
+    let (sidecar, _service) = enrolling(&home, &server, &pin);
+    sidecar.wait_for_status("readiness", |status| status["ready"] == true);
+    let both = fs::read_to_string(home.anchors()).unwrap() + &fs::read_to_string(planted.anchors()).unwrap();
+    fs::write(home.anchors(), both).unwrap();
+    fs::set_permissions(home.anchors(), fs::Permissions::from_mode(0o666)).unwrap();
+    sidecar.signal("HUP");
+    sidecar.wait_for("refusal", |event| event.to_string().contains("anchors.pem: anyone may write to it"));
+    assert_eq!(sidecar.status()["anchors"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn before_the_first_certificate_anchors_in_the_folder_do_not_beat_the_fingerprint() {
+    let planted = Pki::named("a root of somebody else");
+    let plant = |home: &Home, anchors: &str| {
+        fs::create_dir(home.state()).unwrap();
+        fs::set_permissions(home.state(), fs::Permissions::from_mode(0o700)).unwrap();
+        fs::write(home.anchors(), anchors).unwrap();
+        fs::set_permissions(home.anchors(), fs::Permissions::from_mode(0o644)).unwrap();
+    };
+    let foreign = fs::read_to_string(planted.anchors()).unwrap();
+    // Whether the true anchor is among them or not, it alone is believed.
+    for with_ours in [false, true] {
+        let (home, pki) = (Home::new(), Pki::new());
+        let (pin, ours) = (pin(&pki), fs::read_to_string(pki.anchors()).unwrap());
+        plant(&home, &if with_ours { ours + &foreign } else { foreign.clone() });
+        let server = EstServer::start(pki);
+        let (sidecar, _service) = enrolling(&home, &server, &pin);
+        sidecar.wait_for_status("readiness", |status| status["ready"] == true);
+        assert_eq!(sidecar.status()["anchors"].as_array().unwrap().len(), 1);
+        assert!(!fs::read_to_string(home.anchors()).unwrap().contains(foreign.lines().nth(3).unwrap()));
+    }
+    // Nor is whoever they belong to sent the secret.
+    let home = Home::new();
+    let pin = pin(&Pki::new());
+    plant(&home, &foreign);
+    let server = EstServer::start(planted);
+    let (sidecar, _service) = enrolling(&home, &server, &pin);
+    wait_for_readyz(&sidecar, "serves no anchor of the fingerprint");
+    assert!(!home.credential().exists());
+    assert!(!server.requests().concat().to_lowercase().contains("authorization"));
+}
+
+#[test]
 fn an_authority_that_is_away_is_waited_for() {
     let (home, pki) = (Home::new(), Pki::new());
     let pin = pin(&pki);

@@ -183,6 +183,7 @@ fn load(
         intermediates: Vec::new(),
         max_depth: 4,
         revocation: Some(settings.into()),
+        kept_in: None,
     };
     TrustMaterial::load_at(&sources, lists, now).expect("usable").0
 }

@@ -2,9 +2,13 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
 
+use mantlet::x509::{Bundle, GivenMaterial, MaterialSources, RefusalReason, RevocationLists, TrustMaterial, Usage};
 use rcgen::SanType;
 use rustls::AlertDescription;
+use rustls_pki_types::CertificateDer;
 
 use super::{agent_of, serving};
 use crate::support::pki::{Issued, Pki, TRUST_DOMAIN};
@@ -29,6 +33,36 @@ fn issue(root: &Pki, spiffe_id: &str, dns: &str) -> Issued {
 fn federated(own: &Issued, pki: &Pki, partner: &Pki) -> X509SvidResponse {
     let federated_bundles = [(format!("spiffe://{PARTNER}"), partner.der().to_vec())].into();
     X509SvidResponse { federated_bundles, ..X509SvidResponse::of(own, pki) }
+}
+
+/// This identity below an intermediate, as an agent gives it, with these bundles beside our own.
+fn given(own: &Issued, intermediate: &Pki, bundles: Vec<Bundle>) -> Arc<GivenMaterial> {
+    Arc::new(GivenMaterial {
+        giver: "unix:///agent.sock".to_owned(),
+        spiffe_id: own.spiffe.parse().unwrap(),
+        chain: vec![own.der.clone(), intermediate.der()],
+        key: own.key_der.clone().into(),
+        bundles,
+        crls: Vec::new(),
+    })
+}
+
+fn bundle(domain: &str, anchors: Vec<CertificateDer<'static>>) -> Bundle {
+    Bundle { trust_domain: domain.parse().unwrap(), anchors }
+}
+
+/// Material of what was given and of these files.
+fn load(given: &Arc<GivenMaterial>, files: Vec<std::path::PathBuf>) -> TrustMaterial {
+    let sources = MaterialSources {
+        certificate: None,
+        private_key: None,
+        anchors: files,
+        intermediates: Vec::new(),
+        max_depth: 3,
+        revocation: None,
+        kept_in: None,
+    };
+    TrustMaterial::load_given(&sources, given, &RevocationLists::new().0, SystemTime::now()).expect("usable").0
 }
 
 /// The first line of the answer to a request of this caller.
@@ -69,6 +103,43 @@ fn a_federated_bundle_vouches_for_the_members_of_its_own_trust_domain_and_for_no
     // ... nor in a DNS name.
     let named = issue(&partner, &format!("spiffe://{PARTNER}/other"), "gateway");
     assert_eq!(answer(address, &pki, &named), "HTTP/1.1 403 Forbidden");
+}
+
+#[test]
+fn anchors_of_other_domains_that_bear_the_names_of_our_cas_keep_nobody_from_being_believed() {
+    let (ours, partners, files) = (Pki::new(), Pki::named("partner root"), Pki::named("a root in a file"));
+    let [our_ca, partner_ca, files_ca] = [&ours, &partners, &files].map(|root| root.below("an intermediate"));
+    // webpki gives up after a hundred signatures.
+    let decoys = |name: &str| (0..60).map(|_| Pki::named(name).der()).collect::<Vec<_>>();
+    let bundles = vec![
+        bundle(TRUST_DOMAIN, vec![ours.der()]),
+        bundle("mischief.example", [decoys("an intermediate"), decoys("flea market root")].concat()),
+        bundle("more.example", [decoys("an intermediate"), decoys("partner root")].concat()),
+        bundle(PARTNER, vec![partners.der()]),
+    ];
+    let own = issue(&our_ca, &format!("spiffe://{TRUST_DOMAIN}/adservice"), "adservice");
+    let own = Issued { spiffe: format!("spiffe://{TRUST_DOMAIN}/adservice"), ..own };
+    let material = load(&given(&own, &our_ca, bundles), vec![files.anchors()]);
+    let verify = |leaf: &Issued, ca: &Pki| {
+        let verdict = material.verify(&leaf.der, &[ca.der()], Usage::Client, SystemTime::now());
+        verdict.map(|path| path.anchor.title()).map_err(|refusal| refusal.reason)
+    };
+    let partner = format!("spiffe://{PARTNER}/gateway");
+    let nobody = |ca: &Pki| {
+        ca.issue_with("gateway", "nobody", |params| {
+            params.subject_alt_names.retain(|name| !matches!(name, SanType::URI(_)));
+        })
+    };
+    assert!(verify(&own, &our_ca).is_ok());
+    assert!(verify(&issue(&partner_ca, &partner, "x"), &partner_ca).is_ok());
+    assert!(verify(&issue(&files_ca, &partner, "x"), &files_ca).is_ok());
+    assert!(verify(&nobody(&files_ca), &files_ca).is_ok());
+    // What a bundle vouches for has not become more.
+    for (leaf, ca) in [(issue(&our_ca, &partner, "x"), &our_ca), (nobody(&partner_ca), &partner_ca)] {
+        let refused = verify(&leaf, ca).unwrap_err();
+        // Too many anchors bear the name to tell whose it is.
+        assert!(matches!(refused, RefusalReason::UnknownIssuer { .. }), "{refused}");
+    }
 }
 
 #[test]

@@ -38,12 +38,15 @@ impl Pki {
     }
 
     pub(crate) fn named(name: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        (params.not_before, params.not_after) = validity(Duration::from_secs(86_400));
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        Self::of(CertifiedIssuer::self_signed(ca(name), KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// An intermediate of this one.
+    pub(crate) fn below(&self, name: &str) -> Self {
+        Self::of(CertifiedIssuer::signed_by(ca(name), KeyPair::generate().unwrap(), &self.issuer).unwrap())
+    }
+
+    fn of(issuer: CertifiedIssuer<'static, KeyPair>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("ca.pem"), issuer.pem()).unwrap();
         Self { folder, issuer, crl_number: std::sync::atomic::AtomicU64::new(1) }
@@ -145,6 +148,16 @@ impl Issued {
         let first = octets.iter().position(|octet| *octet != 0).unwrap();
         mantlet::x509::SerialNumber::from_der_content(&octets[first..]).to_string()
     }
+}
+
+/// What a CA of this name says of itself.
+fn ca(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    (params.not_before, params.not_after) = validity(Duration::from_secs(86_400));
+    params
 }
 
 pub(crate) fn validity(from_now: Duration) -> (OffsetDateTime, OffsetDateTime) {

@@ -52,6 +52,7 @@ impl Rig {
             intermediates: Vec::new(),
             max_depth: 4,
             revocation: None,
+            kept_in: None,
         };
         let material = TrustMaterial::load(&sources, &lists).expect("usable").0;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");

@@ -117,6 +117,7 @@ fn material(args: &Args, now: SystemTime) -> Result<Option<TrustMaterial>, Vec<S
         intermediates: args.intermediates.clone(),
         max_depth: 6,
         revocation: None,
+        kept_in: None,
     };
     // Nothing is looked up in them.
     let (lists, _) = RevocationLists::new();

@@ -89,6 +89,10 @@ fn services_enrol_all_through_a_rotation() {
         for step in ["start", "switch"] {
             rig.ca(&["rotate", step]);
         }
+        // Until then it proves itself by the old key, whose anchor goes with the next step.
+        rig.server.wait_for("a certificate of the new key", |event| {
+            event["message"] == "the server's own certificate was renewed"
+        });
         rig.ca(&["rotate", "retire", "--unsafe-cut"]);
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         let statuses = caller.join().unwrap();

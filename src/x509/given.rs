@@ -33,6 +33,8 @@ pub struct Bundle {
     pub trust_domain: TrustDomain,
     /// Its anchors.
     pub anchors: Vec<CertificateDer<'static>>,
+    /// Why none could be told apart in what was given, such as `is empty`.
+    pub fault: Option<String>,
 }
 
 impl fmt::Debug for GivenMaterial {

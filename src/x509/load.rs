@@ -26,8 +26,8 @@ use super::private_key::{is_key, signing_key};
 use super::public::{PublicCertificate, PublicSources};
 use super::revocation::RevocationLists;
 use super::{
-    GivenMaterial, MaterialPart, MaterialProblem, MaterialSources, RefusalReason, TrustMaterial, UnusableMaterial,
-    Usage,
+    Bundle, GivenMaterial, MaterialPart, MaterialProblem, MaterialSources, RefusalReason, TrustMaterial,
+    UnusableMaterial, Usage,
 };
 
 /// The parts of our own pair.
@@ -205,11 +205,8 @@ impl Loader<'_> {
                 anchors.push((known, None));
             }
         }
-        for bundle in given.iter().flat_map(|given| &given.bundles) {
-            let place =
-                format!("{}: the bundle of {:?}", given.map_or("", |given| &given.giver), bundle.trust_domain.as_str());
-            let known = self.read(MaterialPart::Given, &place, bundle.anchors.iter().cloned());
-            for known in self.cas(MaterialPart::Given, &place, known) {
+        for (given, bundle) in given.iter().flat_map(|given| given.bundles.iter().map(move |bundle| (given, bundle))) {
+            for known in self.bundle(given, bundle) {
                 // What the operator believes for anyone needs no word for some.
                 let is_there = |(other, domain): &Anchor| {
                     other.der == known.der && domain.as_ref().is_none_or(|domain| *domain == bundle.trust_domain)
@@ -219,11 +216,41 @@ impl Loader<'_> {
                 }
             }
         }
-        if anchors.is_empty() && self.problems.is_empty() {
+        if anchors.is_empty() && !self.problems.iter().any(|problem| problem.fatal) {
             let message = "there is no trust anchor, so nobody can be trusted".to_owned();
             self.fatal(MaterialPart::Anchor(0), message, "list the certificate of your CA in trust.anchors");
         }
         anchors
+    }
+
+    /// The anchors of a trust domain. In the bundle of another domain than ours one that is no good is left out: what that domain
+    /// publishes must not keep our own certificate from us.
+    fn bundle(&mut self, given: &GivenMaterial, bundle: &Bundle) -> Vec<Known> {
+        let (part, domain, before) = (MaterialPart::Given, bundle.trust_domain.as_str(), self.problems.len());
+        let place = format!("{}: the bundle of {domain:?}", given.giver);
+        if let Some(fault) = &bundle.fault {
+            self.fatal(part, format!("{place} {fault}"), GIVER);
+        }
+        let known = self.read(part, &place, bundle.anchors.iter().cloned());
+        let mut known = self.cas(part, &place, known);
+        if domain == given.spiffe_id.trust_domain() {
+            return known;
+        }
+        known.retain(|known| match anchor_from_trusted_cert(&known.der) {
+            Ok(_) => true,
+            Err(error) => {
+                self.note(part, format!("{place}: {:?}: {error}", known.facts.info.title()), "");
+                false
+            }
+        });
+        let left =
+            if known.is_empty() { "no anchor of it is left, and its members are refused" } else { "it is left out" };
+        for problem in &mut self.problems[before..] {
+            problem.fatal = false;
+            problem.message = format!("{}: {left}", problem.message);
+            problem.remedy = format!("have {domain} publish anchors that can be used");
+        }
+        known
     }
 
     fn intermediates(&mut self, paths: &[PathBuf]) -> Vec<Known> {

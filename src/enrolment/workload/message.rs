@@ -98,12 +98,9 @@ fn chosen(settings: &WorkloadApi, svids: Vec<Parts>) -> Option<Parts> {
 /// Our own bundle first, then the others by name.
 fn bundles(own: &SpiffeId, bundle: &[u8], federated: HashMap<String, Vec<u8>>) -> Result<Vec<Bundle>, String> {
     let own: TrustDomain = own.trust_domain().parse().map_err(|error| format!("{error}"))?;
-    let read = |trust_domain: TrustDomain, octets: &[u8]| {
-        let anchors = split_certificates(octets, MAX_ANCHORS)
-            .map_err(|detail| format!("the bundle of {:?} {detail}", trust_domain.as_str()))?;
-        Ok::<_, String>(Bundle { trust_domain, anchors })
-    };
-    let mut bundles = vec![read(own.clone(), bundle)?];
+    let anchors = split_certificates(bundle, MAX_ANCHORS)
+        .map_err(|detail| format!("the bundle of {:?} {detail}", own.as_str()))?;
+    let mut bundles = vec![Bundle { trust_domain: own.clone(), anchors, fault: None }];
     let mut seen = HashSet::from([own]);
     let mut federated: Vec<(String, Vec<u8>)> = federated.into_iter().collect();
     federated.sort();
@@ -114,7 +111,12 @@ fn bundles(own: &SpiffeId, bundle: &[u8], federated: HashMap<String, Vec<u8>>) -
         if !seen.insert(trust_domain.clone()) {
             return Err(format!("there are two bundles of {:?}", trust_domain.as_str()));
         }
-        bundles.push(read(trust_domain, &octets)?);
+        // What another domain publishes must not keep our own certificate from us.
+        let (anchors, fault) = match split_certificates(&octets, MAX_ANCHORS) {
+            Ok(anchors) => (anchors, None),
+            Err(fault) => (Vec::new(), Some(fault)),
+        };
+        bundles.push(Bundle { trust_domain, anchors, fault });
     }
     Ok(bundles)
 }

@@ -20,7 +20,7 @@ fn other(pki: &Pki) -> X509Svid {
     X509Svid::of(&pki.issue("adservice"), &[pki])
 }
 
-const BAD: [(&str, Spoil); 16] = [
+const BAD: [(&str, Spoil); 15] = [
     ("it holds no identity", |message, _| message.svids.clear()),
     ("the private key is not that of the certificate", |message, pki| {
         message.svids[0].key = other(pki).key;
@@ -50,9 +50,6 @@ const BAD: [(&str, Spoil); 16] = [
         message.svids = vec![message.svids[0].clone(); 65];
     }),
     ("CRL 1 cannot be used", |message, _| message.crl = vec![b"no CRL".to_vec()]),
-    ("the bundle of \"partner.example\" is no DER", |message, _| {
-        message.federated_bundles.insert("spiffe://partner.example".to_owned(), b"x".to_vec());
-    }),
 ];
 
 #[test]
@@ -81,6 +78,38 @@ fn a_message_of_which_a_part_cannot_be_used_changes_nothing_and_is_named() {
     agent.push(&X509SvidResponse::of(&good, &pki));
     wait_for_serial(&sidecar, &good);
     sidecar.wait_for_metric("mantlet_identity_renewal_failing", &[].into(), 0.0);
+}
+
+#[test]
+fn what_cannot_be_used_of_the_bundles_of_other_domains_is_left_out_and_named_and_our_own_certificate_is_taken() {
+    let (pki, partner, service) = (Pki::new(), Pki::named("partner root"), Service::start());
+    let agent = SpiffeAgent::giving(&X509SvidResponse::of(&pki.issue("adservice"), &pki));
+    let sidecar = serving(&agent, service.address, &[GATEWAY], "");
+    let next = pki.issue("adservice");
+    let mut message = X509SvidResponse::of(&next, &pki);
+    let no_ca = pki.issue("x").der.to_vec();
+    for (domain, bundle) in [
+        ("partner.example", [no_ca.clone(), partner.der().to_vec()].concat()),
+        ("leaf.example", no_ca),
+        ("nonsense.example", b"x".to_vec()),
+        ("empty.example", Vec::new()),
+    ] {
+        message.federated_bundles.insert(format!("spiffe://{domain}"), bundle);
+    }
+    agent.push(&message);
+    wait_for_serial(&sidecar, &next);
+    assert_eq!(sidecar.status()["anchors"].as_array().unwrap().len(), 2, "ours and that of partner.example");
+    for (domain, why) in [
+        ("partner.example", "it is left out"),
+        ("leaf.example", "is not a CA (basic constraints): no anchor of it is left, and its members are refused"),
+        ("nonsense.example", "is no DER"),
+        ("empty.example", "is empty: no anchor of it is left"),
+    ] {
+        sidecar.wait_for(domain, |event| {
+            let told = event.to_string();
+            event["level"] == "WARN" && told.contains("the bundle of") && told.contains(domain) && told.contains(why)
+        });
+    }
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn given(own: &Issued, intermediate: &Pki, bundles: Vec<Bundle>) -> Arc<GivenMat
 }
 
 fn bundle(domain: &str, anchors: Vec<CertificateDer<'static>>) -> Bundle {
-    Bundle { trust_domain: domain.parse().unwrap(), anchors }
+    Bundle { trust_domain: domain.parse().unwrap(), anchors, fault: None }
 }
 
 /// Material of what was given and of these files.

@@ -222,17 +222,17 @@ mod tests {
 
     #[test]
     fn a_file_is_judged_where_it_is_opened_and_a_link_is_not_followed() {
-        let folder = tempfile::tempdir().expect("a folder");
+        let folder = tempfile::tempdir().expect("folder");
         let (file, link) = (folder.path().join("file"), folder.path().join("link"));
-        fs::write(&file, "x").expect("written");
-        symlink(&file, &link).expect("linked");
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("set");
-        Kept::File.open(&file).expect("opened");
+        fs::write(&file, "x").expect("allowed");
+        symlink(&file, &link).expect("allowed");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("allowed");
+        Kept::File.open(&file).expect("allowed");
         assert!(matches!(Kept::Key.open(&file), Err(OpenError::Reached(_))));
         for not_regular in [&*link, folder.path()] {
             assert!(matches!(Kept::File.open(not_regular), Err(OpenError::Reached(_))), "{not_regular:?}");
         }
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).expect("set");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).expect("allowed");
         assert!(matches!(Kept::File.open(&file), Err(OpenError::Reached(_))));
         assert!(matches!(Kept::File.open(&folder.path().join("none")), Err(OpenError::Io(_))));
     }

@@ -240,7 +240,9 @@ pub(super) fn bootstrap_proof(
     match &proof {
         Proof::Secret(secret) if state.is_used(&secret.0) => {
             let message = format!("{path}: the one-time secret has been used already, and {why}");
-            let remedy = format!("make another secret with \"mantlet ca secret {name}\" and write it to {path}");
+            let remedy = format!(
+                "make another secret with \"mantlet ca secret {name} --dir DIR\" at the authority and write it to {path}"
+            );
             Err(Failure { label: "secret_used", ..Failure::unusable(message, remedy) })
         }
         Proof::Bootstrap(_) => match Credential::read(&settings.bootstrap.path().value) {

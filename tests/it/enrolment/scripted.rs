@@ -67,14 +67,16 @@ fn whoever_takes_the_authoritys_place_later_neither_certifies_nor_changes_an_anc
     sidecar.wait_for("certificate", |event| event["message"] == "certified by the authority");
     let believed = fs::read(home.anchors()).unwrap();
     server.replace(Pki::named("somebody else"));
-    let seen = server.requests().len();
+    // One that waits for word of changes may be on its way still, over a connection of before.
+    let asked = || server.requests().iter().filter(|request| !request.contains("/mantlet/events")).count();
+    let seen = asked();
     let failed = sidecar.wait_for("failure", |event| {
         event["message"] == "our certificate is not renewed" && event["reason"] == "distrusted"
     });
     assert!(failed["error"].as_str().unwrap().contains("does not prove to be the authority"), "{failed}");
     sidecar.wait_for_metric("mantlet_identity_renewal_failing", &[].into(), 1.0);
     assert_eq!(fs::read(home.anchors()).unwrap(), believed);
-    assert_eq!(server.requests().len(), seen, "nothing is asked of a server that proves nothing");
+    assert_eq!(asked(), seen, "nothing is asked of a server that proves nothing");
     sidecar.wait_for("stage", |event| {
         event["message"].as_str().unwrap().contains("of our certificate's lifetime is left")
     });
@@ -92,8 +94,8 @@ fn a_one_time_secret_is_not_sent_again_once_it_has_brought_a_certificate_that_ex
     server.change(|script| script.refusal = Some(("503 Service Unavailable", "unavailable", "the store is away")));
     let why = wait_for_readyz(&sidecar, "the one-time secret has been used already, and our certificate expired");
     assert!(
-        why.contains("make another secret with \\\"mantlet ca secret adservice\\\"")
-            || why.contains("make another secret with \"mantlet ca secret adservice\""),
+        why.contains("make another secret with \\\"mantlet ca secret adservice --dir DIR\\\"")
+            || why.contains("make another secret with \"mantlet ca secret adservice --dir DIR\""),
         "{why}"
     );
     let enrolled =

@@ -2,20 +2,18 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use serde::Deserialize;
 use tokio::process::Command;
 
 use crate::bench::Bench;
 use crate::peers::Product;
-use crate::pki::Credentials;
+use crate::pki::{Credentials, TRUST_DOMAIN, mantlet_ca};
 use crate::process::Process;
 use crate::wait::until_connected;
 
-/// The trust domain of its names.
-const TRUST_DOMAIN: &str = "mesh.local";
 /// Rates that no measurement reaches.
 const RATES: &str = "[limits]\nname_per_minute = 1000000\naddress_per_minute = 1000000\n";
 
@@ -47,7 +45,7 @@ impl Authority {
         let folder = bench.new_folder("authority")?;
         let (address, crls) = (bench.ports.address()?, bench.ports.address()?);
         let directory = folder.join("ca");
-        run(&program, &directory, &["init", "--trust-domain", TRUST_DOMAIN]).await?;
+        mantlet_ca(&program, &directory, &["init", "--trust-domain", TRUST_DOMAIN]).await?;
         let config = folder.join("authority.toml");
         fs::write(
             &config,
@@ -65,7 +63,7 @@ impl Authority {
 
     /// Runs `mantlet ca` on its folder, and gives what it printed.
     pub(crate) async fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
-        run(&self.program, &self.folder.join("ca"), arguments).await
+        mantlet_ca(&self.program, &self.folder.join("ca"), arguments).await
     }
 
     /// Registers `name` and starts a sidecar that enrols under it, with these listeners, without waiting for it.
@@ -100,15 +98,4 @@ impl Authority {
         let bundle = self.folder.join(name).join("state/credential.pem");
         Credentials { certificate: bundle.clone(), private_key: bundle.clone(), bundle }
     }
-}
-
-async fn run(program: &Path, directory: &Path, arguments: &[&str]) -> anyhow::Result<String> {
-    let mut command = Command::new(program);
-    command.arg("ca").args(arguments).arg("--dir").arg(directory).kill_on_drop(true);
-    let output = command.output().await.with_context(|| format!("cannot start {}", program.display()))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("mantlet ca {}: {}: {}", arguments.join(" "), output.status, said.trim());
-    }
-    Ok(String::from_utf8(output.stdout)?)
 }

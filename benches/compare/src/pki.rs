@@ -18,7 +18,8 @@ pub(crate) const CLIENT_ID: &str = "spiffe://mesh.local/ns/shop/sa/client";
 /// The common name in the client's certificate, for peers that cannot read SPIFFE IDs.
 pub(crate) const CLIENT_COMMON_NAME: &str = "client";
 
-const TRUST_DOMAIN: &str = "mesh.local";
+/// The trust domain of every authority here.
+pub(crate) const TRUST_DOMAIN: &str = "mesh.local";
 /// A common name, and the arguments for all others.
 type Names = (&'static str, &'static [&'static str]);
 
@@ -174,15 +175,20 @@ impl<'a> Authority<'a> {
     }
 
     async fn run(&self, subcommand: &str, arguments: &[&str]) -> anyhow::Result<String> {
-        let mut command = Command::new(self.mantlet);
-        command.args(["ca", subcommand, "--dir"]).arg(&self.folder).args(arguments).kill_on_drop(true);
-        let output = command.output().await.with_context(|| format!("cannot start {}", self.mantlet.display()))?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            bail!("mantlet ca {subcommand} {}: {}: {}", arguments.join(" "), output.status, said.trim());
-        }
-        Ok(String::from_utf8(output.stdout)?)
+        mantlet_ca(self.mantlet, &self.folder, &[&[subcommand], arguments].concat()).await
     }
+}
+
+/// Runs `mantlet ca` on the authority in `folder`, and gives what it printed.
+pub(crate) async fn mantlet_ca(mantlet: &Path, folder: &Path, arguments: &[&str]) -> anyhow::Result<String> {
+    let mut command = Command::new(mantlet);
+    command.arg("ca").args(arguments).arg("--dir").arg(folder).kill_on_drop(true);
+    let output = command.output().await.with_context(|| format!("cannot start {}", mantlet.display()))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("mantlet ca {}: {}: {}", arguments.join(" "), output.status, said.trim());
+    }
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// The bytes of a number in hexadecimal, two digits each.

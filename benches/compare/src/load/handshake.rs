@@ -1,17 +1,16 @@
 //! Full handshakes, one after the other from several clients, for a fixed time.
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
+use super::repeat::repeat;
 use super::tls::Client;
 
-const CLIENTS: u8 = 8;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Handshakes that both sides completed.
@@ -29,27 +28,16 @@ pub(crate) struct Handshakes {
 ///
 /// Any handshake that the server did not complete fails the whole.
 pub(crate) async fn run(client: &Client, server: SocketAddr, time: Duration) -> anyhow::Result<Handshakes> {
-    let start = Instant::now();
-    let mut tasks = JoinSet::new();
-    for number in 1..=CLIENTS {
+    let (start, client) = (Instant::now(), client.clone());
+    let durations = repeat(time, move |source| {
         let client = client.clone();
-        // An address each, so that none runs out of ports.
-        let source = SocketAddr::from((Ipv4Addr::new(127, 0, 1, number), 0));
-        tasks.spawn(async move {
-            let mut durations = Vec::new();
-            while start.elapsed() < time {
-                let begin = Instant::now();
-                timeout(DEADLINE, once(&client, source, server)).await.context("a handshake took 20 s")??;
-                durations.push(begin.elapsed());
-            }
-            anyhow::Ok(durations)
-        });
-    }
-    let mut durations = Vec::new();
-    while let Some(done) = tasks.join_next().await {
-        durations.extend(done??);
-    }
-    durations.sort_unstable();
+        async move {
+            let begin = Instant::now();
+            timeout(DEADLINE, once(&client, source, server)).await.context("a handshake took 20 s")??;
+            Ok(begin.elapsed())
+        }
+    })
+    .await?;
     Ok(Handshakes { count: durations.len(), elapsed: start.elapsed(), durations })
 }
 

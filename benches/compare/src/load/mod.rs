@@ -4,6 +4,7 @@ pub(crate) mod connections;
 pub(crate) mod h2load;
 pub(crate) mod handshake;
 pub(crate) mod message;
+pub(crate) mod repeat;
 pub(crate) mod tls;
 pub(crate) mod transfer;
 pub(crate) mod wrk;

@@ -1,12 +1,11 @@
 //! What a certificate costs the authority that issues it.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use rcgen::{CertificateParams, KeyPair};
 use tokio::io::BufStream;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::{figures, float};
@@ -14,11 +13,11 @@ use crate::authority::{Authority, id};
 use crate::bench::Bench;
 use crate::figures::Figures;
 use crate::load::message;
+use crate::load::repeat::repeat;
 use crate::load::tls::Client;
 use crate::statistics::percentile;
 use crate::wait::until_connected;
 
-const CLIENTS: u8 = 8;
 const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Figures> {
@@ -55,30 +54,19 @@ pub(super) async fn measure(bench: &Bench) -> anyhow::Result<Figures> {
 
 /// Renewals for `time`, and how long each took, in order of length.
 async fn renewals(client: &Client, server: SocketAddr, time: Duration) -> anyhow::Result<Vec<Duration>> {
-    let start = Instant::now();
-    let mut tasks = JoinSet::new();
-    for number in 1..=CLIENTS {
+    let client = client.clone();
+    repeat(time, move |source| {
         let client = client.clone();
-        let source = SocketAddr::from((Ipv4Addr::new(127, 0, 1, number), 0));
-        tasks.spawn(async move {
-            let mut durations = Vec::new();
-            while start.elapsed() < time {
-                let request = request(server)?;
-                let begin = Instant::now();
-                let status = timeout(DEADLINE, renew(&client, source, server, &request)).await;
-                let status = status.context("a renewal took 20 s")??;
-                ensure!(status == 200, "a renewal was answered with {status}");
-                durations.push(begin.elapsed());
-            }
-            anyhow::Ok(durations)
-        });
-    }
-    let mut durations = Vec::new();
-    while let Some(done) = tasks.join_next().await {
-        durations.extend(done??);
-    }
-    durations.sort_unstable();
-    Ok(durations)
+        async move {
+            let request = request(server)?;
+            let begin = Instant::now();
+            let status = timeout(DEADLINE, renew(&client, source, server, &request)).await;
+            let status = status.context("a renewal took 20 s")??;
+            ensure!(status == 200, "a renewal was answered with {status}");
+            Ok(begin.elapsed())
+        }
+    })
+    .await
 }
 
 async fn renew(client: &Client, source: SocketAddr, server: SocketAddr, request: &str) -> anyhow::Result<u16> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::support::balancer::balance;
 use crate::support::exchange::KeptAlive;
 use crate::support::gate::{Gate, NAME};
-use crate::support::h2_frames::{self, DATA, END_STREAM, GOAWAY, begin_with_get, read, read_until};
+use crate::support::h2_frames::{DATA, begin_with_get, read_to_the_farewell, read_until};
 use crate::support::load::{Load, Version};
 use crate::support::mesh::{inbound, outbound};
 use crate::support::pki::Pki;
@@ -58,27 +58,7 @@ fn http2_is_told_goaway_and_finishes_its_streams() {
     begin_with_get(&mut stream, "/bytes/200000");
     read_until(&mut stream, DATA).unwrap();
     draining(&gate.sidecar);
-    let mut window = Vec::new();
-    for id in [0, 1] {
-        h2_frames::put(&mut window, 8, 0, id, &1_000_000_u32.to_be_bytes());
-    }
-    stream.write_all(&window).unwrap();
-    let (mut goaways, mut ended) = (0, false);
-    while let Ok(frame) = read(&mut stream) {
-        match frame.kind {
-            GOAWAY => {
-                assert_eq!(frame.payload[4..8], [0; 4], "NO_ERROR");
-                goaways += 1;
-            }
-            h2_frames::PING if frame.flags & h2_frames::ACK == 0 => {
-                let mut pong = Vec::new();
-                h2_frames::put(&mut pong, h2_frames::PING, h2_frames::ACK, 0, &frame.payload);
-                stream.write_all(&pong).unwrap();
-            }
-            DATA => ended |= frame.flags & END_STREAM != 0,
-            _ => {}
-        }
-    }
+    let (goaways, ended) = read_to_the_farewell(&mut stream);
     assert!(goaways >= 1 && ended, "{goaways} GOAWAY, stream ended: {ended}");
     assert_eq!(gate.sidecar.wait_for_exit().code(), Some(0));
 }

@@ -8,6 +8,7 @@ pub(crate) const RST_STREAM: u8 = 0x3;
 pub(crate) const SETTINGS: u8 = 0x4;
 pub(crate) const PING: u8 = 0x6;
 pub(crate) const GOAWAY: u8 = 0x7;
+pub(crate) const WINDOW_UPDATE: u8 = 0x8;
 pub(crate) const CONTINUATION: u8 = 0x9;
 
 pub(crate) const END_STREAM: u8 = 0x1;
@@ -98,4 +99,31 @@ pub(crate) fn begin_with_get(stream: &mut impl Write, path: &str) {
     put(&mut buffer, HEADERS, END_STREAM | END_HEADERS, 1, &get(path));
     stream.write_all(&buffer).unwrap();
     stream.flush().unwrap();
+}
+
+/// Takes all of the answer to a request on stream 1 of a connection that is told to go, and gives how often it was told, and whether
+/// the answer was whole.
+pub(crate) fn read_to_the_farewell(stream: &mut (impl Read + Write)) -> (usize, bool) {
+    let mut window = Vec::new();
+    for id in [0, 1] {
+        put(&mut window, WINDOW_UPDATE, 0, id, &1_000_000_u32.to_be_bytes());
+    }
+    stream.write_all(&window).unwrap();
+    let (mut goaways, mut ended) = (0, false);
+    while let Ok(frame) = read(stream) {
+        match frame.kind {
+            GOAWAY => {
+                assert_eq!(frame.payload[4..8], [0; 4], "NO_ERROR");
+                goaways += 1;
+            }
+            PING if frame.flags & ACK == 0 => {
+                let mut pong = Vec::new();
+                put(&mut pong, PING, ACK, 0, &frame.payload);
+                stream.write_all(&pong).unwrap();
+            }
+            DATA => ended |= frame.flags & END_STREAM != 0,
+            _ => {}
+        }
+    }
+    (goaways, ended)
 }

@@ -1,18 +1,22 @@
 //! Listening sockets and the one accept loop.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::poll;
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::yield_now;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
@@ -29,6 +33,8 @@ const MAX_WAITING: usize = 128;
 const TOLERATED_PART: usize = 2;
 const TOLERATED_IN_ANY_CASE: usize = 1;
 const TOLERATED_AT_MOST: usize = 8;
+/// Turns of its event loop that a worker waits for a less loaded one to take a connection, since the kernel wakes all of them.
+const TURNS_GIVEN: usize = 3;
 /// How long accepting rests after the process ran out of descriptors or memory.
 const REST_AFTER_EXHAUSTION: Duration = Duration::from_millis(50);
 
@@ -109,9 +115,9 @@ impl Listener {
         &self.address
     }
 
-    /// Accepts on every worker until `stop` is cancelled, and runs `serve` for each connection on the worker that took it, or
-    /// on the least loaded one where the first has clearly more to do. At the limit nothing is accepted: further
-    /// connections wait in the kernel's queue.
+    /// Accepts on every worker until `stop` is cancelled, and runs `serve` for each connection on the worker that took it. One that
+    /// has clearly more to do than another gives way to it, and hands over what the other was too busy to take. At the limit
+    /// nothing is accepted: further connections wait in the kernel's queue.
     ///
     /// The socket is closed once the last of those who accept on it has stopped.
     pub fn accept_on<F, S>(
@@ -152,7 +158,7 @@ impl Listener {
     ) -> io::Result<()> {
         let socket = AcceptingSocket::register(self)?;
         loop {
-            let (stream, _, place) = socket.accept_within(limit).await;
+            let (stream, _, place) = socket.accept_within(limit, || false).await;
             take(stream, place);
         }
     }
@@ -238,11 +244,16 @@ impl AcceptingSocket {
         })
     }
 
-    /// The next connection, once there is a place for it. Errors are told of and survived.
-    async fn accept_within(&self, limit: &Arc<Semaphore>) -> (Stream, PeerAddress, OwnedSemaphorePermit) {
+    /// The next connection, once there is a place for it. Errors are told of and survived. While `gives_way` says so, whoever else
+    /// the kernel woke has a few turns to take the connection.
+    async fn accept_within(
+        &self,
+        limit: &Arc<Semaphore>,
+        gives_way: impl Fn() -> bool,
+    ) -> (Stream, PeerAddress, OwnedSemaphorePermit) {
         let place = Arc::clone(limit).acquire_owned().await.expect("the semaphore is never closed");
         loop {
-            match self.accept().await {
+            match self.accept_giving_way(&gives_way).await {
                 Ok((stream, address)) => return (stream, address, place),
                 Err(error) if is_of_one_connection(&error) => {
                     debug!(%error, "a connection was gone before it was accepted");
@@ -254,6 +265,28 @@ impl AcceptingSocket {
             }
         }
     }
+
+    async fn accept_giving_way(&self, gives_way: impl Fn() -> bool) -> io::Result<(Stream, PeerAddress)> {
+        let mut accept = pin!(self.accept());
+        loop {
+            for _ in 0..TURNS_GIVEN {
+                if !gives_way() {
+                    break;
+                }
+                yield_now().await;
+            }
+            match poll!(accept.as_mut()) {
+                Poll::Ready(accepted) => return accepted,
+                Poll::Pending => woken().await,
+            }
+        }
+    }
+}
+
+/// Waits until something wakes the task.
+async fn woken() {
+    let mut has_slept = false;
+    poll_fn(|_| if std::mem::replace(&mut has_slept, true) { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
 async fn accept_loop<F, S>(socket: &AcceptingSocket, limit: &Arc<Semaphore>, own: &Worker, workers: &[Worker], serve: S)
@@ -262,15 +295,20 @@ where
     S: Fn(Arrival) -> F + Clone + Send + 'static,
 {
     loop {
-        let (stream, address, place) = socket.accept_within(limit).await;
-        let least = Worker::least_loaded(workers);
-        let tolerated = (least.load() / TOLERATED_PART + TOLERATED_IN_ANY_CASE).min(TOLERATED_AT_MOST);
-        if own.load() <= least.load() + tolerated {
-            own.spawn(serve(Arrival { stream, address, place, worker: own.index }));
-        } else {
-            move_to(least, stream, address, place, serve.clone());
+        let gives_way = || less_loaded(own, workers).is_some();
+        let (stream, address, place) = socket.accept_within(limit, gives_way).await;
+        match less_loaded(own, workers) {
+            None => own.spawn(serve(Arrival { stream, address, place, worker: own.index })),
+            Some(other) => move_to(other, stream, address, place, serve.clone()),
         }
     }
+}
+
+/// The least loaded worker, where this one has clearly more to do.
+fn less_loaded<'a>(own: &Worker, workers: &'a [Worker]) -> Option<&'a Worker> {
+    let least = Worker::least_loaded(workers);
+    let tolerated = (least.load() / TOLERATED_PART + TOLERATED_IN_ANY_CASE).min(TOLERATED_AT_MOST);
+    (own.load() > least.load() + tolerated).then_some(least)
 }
 
 /// Accepts what waits in the kernel's queue, which would be reset when the socket is closed.

@@ -15,7 +15,7 @@ use super::connections::Phase;
 use super::http_connection::{Responder, run};
 use super::incoming::Incoming;
 use super::response_body::ResponseBody;
-use super::watched::Watched;
+use super::watched::{Farewell, Watched};
 
 /// Serves one connection until it ends or has to. A caller learns from its next answer that the connection drains; only a quiet
 /// one is closed.
@@ -24,7 +24,7 @@ use super::watched::Watched;
 /// Why it broke off.
 pub(super) async fn serve<S, A, F>(stream: S, responder: &Responder<A>) -> hyper::Result<()>
 where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Farewell + Unpin + Send + 'static,
     A: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<ResponseBody>>,
 {

@@ -13,6 +13,7 @@ use super::error::HttpError;
 use super::incoming::Incoming;
 use super::listener::ListenerContext;
 use super::response_body::ResponseBody;
+use super::watched::Farewell;
 use super::{http1_connection, http2_connection};
 
 /// How long a connection that is cut may take to tell its peer so.
@@ -63,7 +64,7 @@ pub(super) async fn serve<S, A, F>(
     registration: Registration,
     answer: A,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Farewell + Unpin + Send + 'static,
     A: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<ResponseBody>>,
 {

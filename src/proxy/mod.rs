@@ -26,6 +26,7 @@ mod http_connection;
 mod http_exchange;
 mod incoming;
 mod listener;
+mod prefixed;
 mod proxy_protocol;
 mod record;
 mod relay;

@@ -1,7 +1,6 @@
 //! One outbound connection: the local service's plaintext is carried to a peer over mutual TLS.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
@@ -18,13 +17,12 @@ use super::headers::IdentityHeaders;
 use super::http_connection::{self, HttpVersion};
 use super::http_exchange::{Route, exchange};
 use super::listener::ListenerContext;
+use super::prefixed::Prefixed;
 use super::tcp_tunnel::{self, TunnelBytes, TunnelEnd};
 use super::upstream::Upstream;
 
 /// The beginning of the HTTP/2 connection preface (RFC 9113 section 3.4). No HTTP/1 request begins so: the method is reserved.
 const PREFACE: &[u8; 4] = b"PRI ";
-/// How long to wait before looking again where less than [`PREFACE`] has come.
-const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// An outbound listener.
 #[derive(Debug)]
@@ -44,7 +42,8 @@ impl Outbound {
         let registration = self.context.register(address, None, place);
         match self.protocol {
             Protocol::Http => {
-                let preface = tokio::time::timeout(self.context.timeouts.request_header, read_version(&stream));
+                let mut stream = Prefixed::new(stream);
+                let preface = tokio::time::timeout(self.context.timeouts.request_header, read_version(&mut stream));
                 match stop.run_until_cancelled(preface).await {
                     Some(Ok(Ok(Some(version)))) => self.serve_http(stream, version, registration, worker).await,
                     Some(Ok(Err(error))) => debug!(listener = &*self.context.name, %error, "connection failed"),
@@ -58,7 +57,7 @@ impl Outbound {
 
     async fn serve_http(
         self: Arc<Self>,
-        stream: Stream,
+        stream: Prefixed<Stream>,
         version: HttpVersion,
         registration: Registration,
         worker: usize,
@@ -111,16 +110,13 @@ fn refusal_of_our_certificate(end: &TunnelEnd, bytes: &TunnelBytes, address: &st
 }
 
 /// Tells HTTP/2 with prior knowledge from HTTP/1.1 by the first bytes; nothing where the caller closes before it says anything.
-async fn read_version(stream: &Stream) -> std::io::Result<Option<HttpVersion>> {
-    let mut first = [0; PREFACE.len()];
+async fn read_version(stream: &mut Prefixed<Stream>) -> std::io::Result<Option<HttpVersion>> {
     loop {
-        let length = stream.peek(&mut first).await?;
-        match &first[..length] {
+        match stream.take_ahead().await? {
             [] => return Ok(None),
-            bytes if bytes == PREFACE => return Ok(Some(HttpVersion::Http2)),
+            bytes if bytes.starts_with(PREFACE) => return Ok(Some(HttpVersion::Http2)),
             bytes if !PREFACE.starts_with(bytes) => return Ok(Some(HttpVersion::Http1)),
-            // The kernel has nothing to wait on for more than these bytes, which it has shown already.
-            _ => tokio::time::sleep(LOOK_AGAIN).await,
+            _ => {}
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::tls::TlsServerStream;
 use super::connections::{Live, Phase, Registration};
 use super::incoming::Incoming;
 use super::listener::ListenerContext;
+use super::prefixed::Prefixed;
 use super::record::ExchangeRecord;
 use super::relay::{Carried, relay};
 use super::upstream::Lease;
@@ -167,7 +168,8 @@ pub(super) fn join_upgraded(
 
 /// Ends a caller's upgraded connection with an error for the other end.
 fn abort(upgraded: Upgraded) {
-    let outcome = reset_on_close::<Watched<TlsServerStream>>(upgraded).or_else(reset_on_close::<Watched<Stream>>);
+    let outcome =
+        reset_on_close::<Watched<TlsServerStream>>(upgraded).or_else(reset_on_close::<Watched<Prefixed<Stream>>>);
     debug_assert!(outcome.is_ok(), "an upgraded connection is one of these");
 }
 

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use crate::net::{Buffer, Stream};
+use crate::tls::TlsServerStream;
 
 use super::connections::Live;
 
@@ -35,6 +36,17 @@ pub(super) struct Watched<S> {
 pub(super) struct Audible<S> {
     stream: S,
     heard: Arc<AtomicBool>,
+}
+
+/// How a stream tells the other end that no more comes.
+pub(super) trait Farewell {
+    /// True where dropping it says as much as shutting it down, which saves a call of the kernel. False where there are last
+    /// words, such as TLS has.
+    const IS_SAID_BY_DROPPING: bool;
+}
+
+impl Farewell for TlsServerStream {
+    const IS_SAID_BY_DROPPING: bool = false;
 }
 
 impl<S> Watched<S> {
@@ -76,21 +88,22 @@ impl<S: AsyncRead + Unpin> AsyncRead for Audible<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
+impl<S: AsyncRead + AsyncWrite + Farewell + Unpin> Watched<S> {
     fn poll_lingering_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.lingering.is_none() {
+            let is_said = S::IS_SAID_BY_DROPPING && !self.live.has_switched() && self.live.is_read_to_the_end();
+            if is_said && !matches!(self.poll_unread(cx), Poll::Ready(Unread::Some)) {
+                return Poll::Ready(Ok(()));
+            }
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         }
         if self.live.has_switched() {
             return Poll::Ready(Ok(()));
         }
-        let mut unread = Buffer::default();
         loop {
-            let mut buffer = ReadBuf::new(unread.free());
-            let read = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
-            let is_over = match read {
-                Poll::Ready(Ok(())) => buffer.filled().is_empty(),
-                Poll::Ready(Err(_)) => true,
+            let unread = self.poll_unread(cx);
+            let is_over = match unread {
+                Poll::Ready(unread) => unread == Unread::Over,
                 Poll::Pending => self.lingering.is_none() && self.live.is_read_to_the_end(),
             };
             if is_over {
@@ -100,14 +113,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Watched<S> {
             if lingering.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
-            ready!(read)?;
+            ready!(unread);
         }
+    }
+
+    /// Reads what nobody wants any more.
+    fn poll_unread(&mut self, cx: &mut Context<'_>) -> Poll<Unread> {
+        let mut unread = Buffer::default();
+        let mut buffer = ReadBuf::new(unread.free());
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
+        Poll::Ready(if read.is_err() || buffer.filled().is_empty() { Unread::Over } else { Unread::Some })
     }
 }
 
+/// What a caller still sends when we have nothing more to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unread {
+    Some,
+    /// It has ended its side, or is gone.
+    Over,
+}
+
+/// Implements writing for a wrapper of a stream by writing to that stream.
 macro_rules! write_through {
-    ($stream:ident, $shutdown:expr) => {
-        impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for $stream<S> {
+    ($stream:ident<S: $($bound:ident)+>, $shutdown:expr) => {
+        impl<S: $($bound +)+ Unpin> AsyncWrite for $stream<S> {
             fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
                 Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
             }
@@ -135,5 +165,7 @@ macro_rules! write_through {
     };
 }
 
-write_through!(Watched, Watched::poll_lingering_shutdown);
-write_through!(Audible, |this: &mut Audible<S>, cx| Pin::new(&mut this.stream).poll_shutdown(cx));
+pub(super) use write_through;
+
+write_through!(Watched<S: AsyncRead AsyncWrite Farewell>, Watched::poll_lingering_shutdown);
+write_through!(Audible<S: AsyncRead AsyncWrite>, |this: &mut Audible<S>, cx| Pin::new(&mut this.stream).poll_shutdown(cx));

@@ -36,6 +36,15 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
+fn what_a_caller_sends_after_its_last_request_does_not_cost_it_the_answer() {
+    let mesh = Mesh::start();
+    let mut bytes = b"GET /last HTTP/1.1\r\nHost: ads\r\nConnection: close\r\n\r\n".to_vec();
+    bytes.resize(bytes.len() + 300_000, b'x');
+    let answer = raw(mesh.entry(), &bytes);
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("/last"), "{answer}");
+}
+
+#[test]
 fn any_client_with_a_certificate_may_be_the_other_end_of_the_hop() {
     let mesh = Mesh::start();
     let stream = connect(mesh.tls(), "adservice", client_config(&mesh.pki, Some(&mesh.caller), HTTP1)).unwrap();

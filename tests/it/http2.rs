@@ -8,7 +8,8 @@ use crate::support::exchange::KeptAlive;
 use crate::support::frames::{BAD_REQUEST, End, Frames, OK};
 use crate::support::gate::NAME;
 use crate::support::h2_frames::{
-    ACK, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, RST_STREAM, SETTINGS, get, literal, preface, put, read,
+    ACK, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, RST_STREAM, SETTINGS, begin_with_get, get, literal,
+    preface, put, read, read_until,
 };
 use crate::support::h2_service;
 use crate::support::mesh::{Mesh, inbound};
@@ -361,4 +362,18 @@ fn uploads_that_stall_after_their_answers_take_no_place_from_others() {
     before.sidecar.wait_for_status("nothing in flight", |status| {
         status["connections"].as_array().unwrap().iter().all(|connection| connection["in_flight"] == 0)
     });
+}
+
+#[test]
+fn a_local_caller_may_begin_http2_byte_by_byte() {
+    let mesh = mesh();
+    let mut bytes = Vec::new();
+    begin_with_get(&mut bytes, "/slowly");
+    let mut stream = TcpStream::connect(mesh.entry()).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    for byte in bytes {
+        stream.write_all(&[byte]).unwrap();
+    }
+    assert_eq!(read_until(&mut stream, HEADERS).unwrap().payload[0], OK);
 }

@@ -27,11 +27,10 @@ use super::{Address, Stream, Worker, Workers};
 const BACKLOG: i32 = 4096;
 /// Connections that a worker still accepts once its listener has stopped. More than these are a flood without an end.
 const MAX_WAITING: usize = 128;
-/// By how much the load of a worker may exceed that of the least loaded one before it hands the next connection over: as a part of
-/// the latter, in any case, and at most. Handing over costs more than serving a short connection does, but many connections that
-/// stay must not wait for one worker while another has half as many.
+/// By how much the load of a worker may exceed that of the least loaded one before it gives the next connection away: as a part of
+/// the latter, and at most. Handing over costs more than serving a short connection does, but many connections that stay must not
+/// wait for one worker while another has half as many, and of two connections each may carry the requests of hundreds.
 const TOLERATED_PART: usize = 2;
-const TOLERATED_IN_ANY_CASE: usize = 1;
 const TOLERATED_AT_MOST: usize = 8;
 /// Turns of its event loop that a worker waits for a less loaded one to take a connection, since the kernel wakes all of them.
 const TURNS_GIVEN: usize = 3;
@@ -307,7 +306,7 @@ where
 /// The least loaded worker, where this one has clearly more to do.
 fn less_loaded<'a>(own: &Worker, workers: &'a [Worker]) -> Option<&'a Worker> {
     let least = Worker::least_loaded(workers);
-    let tolerated = (least.load() / TOLERATED_PART + TOLERATED_IN_ANY_CASE).min(TOLERATED_AT_MOST);
+    let tolerated = (least.load() / TOLERATED_PART).min(TOLERATED_AT_MOST);
     (own.load() > least.load() + tolerated).then_some(least)
 }
 
@@ -347,4 +346,51 @@ where
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    /// Which of two workers runs each of so many connections that come at once and stay.
+    fn spread(connections: usize) -> [usize; 2] {
+        let workers = Workers::start(2).expect("threads");
+        let address = Address::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let listener = Arc::new(Listener::bind(&address).expect("a port"));
+        let Address::Tcp(address) = *listener.address() else { unreachable!("it is of TCP") };
+        let (tell, told) = channel();
+        let serve = move |arrival: Arrival| {
+            let told = tell.send(arrival.worker);
+            async move {
+                told.expect("somebody counts");
+                let _stays = arrival;
+                std::future::pending().await
+            }
+        };
+        listener.accept_on(&workers, &Arc::new(Semaphore::new(connections)), &CancellationToken::new(), serve);
+        let _callers: Vec<TcpStream> =
+            (0..connections).map(|_| TcpStream::connect(address).expect("it listens")).collect();
+        let mut taken = [0; 2];
+        for worker in told.iter().take(connections) {
+            taken[worker] += 1;
+        }
+        taken
+    }
+
+    #[test]
+    fn a_few_connections_are_spread_evenly_over_the_workers() {
+        for _ in 0..20 {
+            assert_eq!(spread(2), [1, 1]);
+            assert_eq!(spread(4), [2, 2]);
+        }
+    }
+
+    #[test]
+    fn of_many_connections_no_worker_has_many_more_than_another() {
+        let [one, other] = spread(200);
+        assert!(one.abs_diff(other) <= TOLERATED_AT_MOST + 1, "{one} and {other}");
+    }
 }

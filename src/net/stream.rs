@@ -16,6 +16,9 @@ use super::Address;
 /// How long the other end may take to read our last words and close.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// Pieces of so many bytes together, such as a short answer, are joined before they are written.
+const JOINED_AT_MOST: usize = 1024;
+
 /// A connected TCP or Unix stream socket.
 #[derive(Debug)]
 pub enum Stream {
@@ -150,6 +153,22 @@ impl AsyncRead for Stream {
     }
 }
 
+/// Several short pieces as one, which is cheaper to hand to the kernel.
+fn joined(pieces: &[io::IoSlice<'_>]) -> Option<([u8; JOINED_AT_MOST], usize)> {
+    let length = pieces.iter().map(|piece| piece.len()).sum();
+    if pieces.len() < 2 || length > JOINED_AT_MOST {
+        return None;
+    }
+    let mut joined = [0; JOINED_AT_MOST];
+    let mut rest = &mut joined[..];
+    for piece in pieces {
+        let (place, after) = rest.split_at_mut(piece.len());
+        place.copy_from_slice(piece);
+        rest = after;
+    }
+    Some((joined, length))
+}
+
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
@@ -163,6 +182,9 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some((joined, length)) = joined(bufs) {
+            return self.poll_write(cx, &joined[..length]);
+        }
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
@@ -182,5 +204,24 @@ impl AsyncWrite for Stream {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+
+    use super::*;
+
+    #[test]
+    fn several_short_pieces_are_written_as_one_and_nothing_else_is_copied() {
+        let joined = |pieces: &[&[u8]]| {
+            let pieces: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+            joined(&pieces).map(|(joined, length)| joined[..length].to_vec())
+        };
+        assert_eq!(joined(&[b"head, ", b"", b"body"]), Some(b"head, body".to_vec()));
+        assert_eq!(joined(&[b"alone"]), None);
+        assert!(joined(&[b"h", &[0; JOINED_AT_MOST - 1]]).is_some());
+        assert_eq!(joined(&[b"h", &[0; JOINED_AT_MOST]]), None);
     }
 }

@@ -367,7 +367,7 @@ mod tests {
             async move {
                 told.expect("somebody counts");
                 let _stays = arrival;
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         listener.accept_on(&workers, &Arc::new(Semaphore::new(connections)), &CancellationToken::new(), serve);

@@ -87,24 +87,24 @@ mod tests {
         let (mut caller, stream) = duplex(1 << 16);
         let mut stream = Prefixed::new(stream);
         for (more, all) in [("GE", "GE"), ("T /", "GET /")] {
-            caller.write_all(more.as_bytes()).await.unwrap();
-            assert_eq!(stream.take_ahead().await.unwrap(), all.as_bytes());
+            caller.write_all(more.as_bytes()).await.expect("there is room");
+            assert_eq!(stream.take_ahead().await.expect("bytes"), all.as_bytes());
         }
-        caller.write_all(b"ads").await.unwrap();
+        caller.write_all(b"ads").await.expect("there is room");
         drop(caller);
         let mut read = [0; 2];
-        stream.read_exact(&mut read).await.unwrap();
+        stream.read_exact(&mut read).await.expect("bytes");
         let mut rest = String::new();
-        stream.read_to_string(&mut rest).await.unwrap();
+        stream.read_to_string(&mut rest).await.expect("text");
         assert_eq!((&read, rest.as_str()), (b"GE", "T /ads"));
-        assert!(stream.take_ahead().await.unwrap().is_empty());
+        assert!(stream.take_ahead().await.expect("bytes").is_empty());
     }
 
     #[tokio::test]
     async fn no_more_is_taken_ahead_than_whoever_reads_asks_for_first() {
         let (mut caller, stream) = duplex(3 * MOST);
         let mut stream = Prefixed::new(stream);
-        caller.write_all(&[b'x'; 2 * MOST]).await.unwrap();
-        assert_eq!(stream.take_ahead().await.unwrap().len(), MOST);
+        caller.write_all(&[b'x'; 2 * MOST]).await.expect("there is room");
+        assert_eq!(stream.take_ahead().await.expect("bytes").len(), MOST);
     }
 }

@@ -59,7 +59,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
         let length = this.ahead.filled().len().min(buf.remaining());
         buf.put_slice(&this.ahead.filled()[..length]);
         this.ahead.discard(length);
-        this.ahead.settle();
+        if this.ahead.is_empty() {
+            this.ahead = Buffer::default();
+        } else {
+            this.ahead.settle();
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -69,7 +69,7 @@ impl Buffer {
 
     /// Keeps no more memory than what is in it needs, until more comes.
     pub(crate) fn settle(&mut self) {
-        if self.bytes.len() < CAPACITY {
+        if self.bytes.len() < CAPACITY && !self.is_empty() {
             return;
         }
         let rest = self.filled().to_vec();
@@ -145,6 +145,16 @@ mod tests {
         assert_eq!((buffer.filled().to_vec(), buffer.bytes.capacity()), (b"left".to_vec(), 4));
         put(&mut buffer, b" over");
         assert_eq!(buffer.filled(), b"left over");
+    }
+
+    #[test]
+    fn what_was_left_keeps_no_memory_once_it_is_gone() {
+        let mut buffer = Buffer::default();
+        put(&mut buffer, b"left");
+        buffer.settle();
+        buffer.discard(4);
+        buffer.settle();
+        assert_eq!(buffer.bytes.capacity(), 0);
     }
 
     #[test]

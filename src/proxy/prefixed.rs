@@ -59,11 +59,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
         let length = this.ahead.filled().len().min(buf.remaining());
         buf.put_slice(&this.ahead.filled()[..length]);
         this.ahead.discard(length);
-        if this.ahead.is_empty() {
-            this.ahead = Buffer::default();
-        } else {
-            this.ahead.settle();
-        }
+        this.ahead.settle();
         Poll::Ready(Ok(()))
     }
 }
@@ -74,7 +70,7 @@ impl<S: AsRef<Stream>> AsRef<Stream> for Prefixed<S> {
     }
 }
 
-write_through!(Prefixed<S: AsyncRead AsyncWrite>, |this: &mut Prefixed<S>, cx| Pin::new(&mut this.stream).poll_shutdown(cx));
+write_through!(Prefixed<S: AsyncWrite>);
 
 impl Farewell for Prefixed<Stream> {
     const IS_SAID_BY_DROPPING: bool = true;

@@ -90,15 +90,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for Audible<S> {
 
 impl<S: AsyncRead + AsyncWrite + Farewell + Unpin> Watched<S> {
     fn poll_lingering_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.live.has_switched() {
+            return Pin::new(&mut self.stream).poll_shutdown(cx);
+        }
         if self.lingering.is_none() {
-            let is_said = S::IS_SAID_BY_DROPPING && !self.live.has_switched() && self.live.is_read_to_the_end();
+            let is_said = S::IS_SAID_BY_DROPPING && self.live.is_read_to_the_end();
             if is_said && !matches!(self.poll_unread(cx), Poll::Ready(Unread::Some)) {
                 return Poll::Ready(Ok(()));
             }
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-        }
-        if self.live.has_switched() {
-            return Poll::Ready(Ok(()));
         }
         loop {
             let unread = self.poll_unread(cx);
@@ -134,8 +134,11 @@ enum Unread {
     Over,
 }
 
-/// Implements writing for a wrapper of a stream by writing to that stream.
+/// Implements writing for a wrapper of a stream by writing to that stream, and its shutdown alike unless another is given.
 macro_rules! write_through {
+    ($stream:ident<S: $($bound:ident)+>) => {
+        write_through!($stream<S: $($bound)+>, |this: &mut $stream<S>, cx| Pin::new(&mut this.stream).poll_shutdown(cx));
+    };
     ($stream:ident<S: $($bound:ident)+>, $shutdown:expr) => {
         impl<S: $($bound +)+ Unpin> AsyncWrite for $stream<S> {
             fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
@@ -168,4 +171,4 @@ macro_rules! write_through {
 pub(super) use write_through;
 
 write_through!(Watched<S: AsyncRead AsyncWrite Farewell>, Watched::poll_lingering_shutdown);
-write_through!(Audible<S: AsyncRead AsyncWrite>, |this: &mut Audible<S>, cx| Pin::new(&mut this.stream).poll_shutdown(cx));
+write_through!(Audible<S: AsyncWrite>);
